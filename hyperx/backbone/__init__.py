@@ -1,0 +1,1 @@
+"""The T5 backbone: the only one, and without knowledge of any method."""

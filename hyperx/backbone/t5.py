@@ -1,0 +1,258 @@
+"""The T5 encoder-decoder: two scanned, rematerialised stacks over grouped batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hyperx import axes, sharding
+from hyperx.adaptation import Encoded, Memory
+from hyperx.backbone.blocks import (
+    Cache,
+    DecoderBlock,
+    EncoderBlock,
+    LayerInputs,
+    SharedInputs,
+)
+from hyperx.backbone.layers import (
+    Dropout,
+    Embedding,
+    Projection,
+    RelativeBias,
+    RMSNorm,
+)
+from hyperx.config import T5Config
+from hyperx.emission import Emission
+from hyperx.ops import relative_positions
+from hyperx.ops.attention import MASKED
+
+PAD = 0
+
+_POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "none": jax.checkpoint_policies.everything_saveable,
+}
+
+
+def scanned(
+    block: type[nn.Module], config: T5Config, layers: int, *others: str
+) -> nn.Module:
+    """`block` repeated over `layers`, its calls rematerialised for the backward pass.
+
+    Args:
+        block: module with methods ``(carry, scanned, broadcast) -> (carry, outputs)``.
+        config: of the backbone.
+        layers: number of repetitions.
+        *others: methods that are scanned besides ``__call__``.
+    """
+    remat = nn.remat(
+        block,
+        prevent_cse=False,
+        policy=_POLICIES[config.remat],
+        methods=["__call__"],
+    )
+    return nn.scan(
+        remat,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=layers,
+        in_axes=(0, nn.broadcast),
+        methods=["__call__", *others],
+        metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+    )(config)
+
+
+class Encoder(nn.Module):
+    """Stack of encoder layers."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        self.relpos_bias = RelativeBias(config)
+        self.layers = scanned(EncoderBlock, config, config.num_encoder_layers)
+        self.encoder_norm = RMSNorm(config.norm_epsilon, config.dtype)
+        self.dropout = Dropout(config.dropout_rate, broadcast=(-2,))
+
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, emission: Emission
+    ) -> jax.Array:
+        """Encodes ``[G, R, S, D]`` embeddings, visible where `mask` ``[G, R, S]``."""
+        positions = jnp.arange(x.shape[2])
+        bias = relative_positions.bias(
+            self.relpos_bias(),
+            positions,
+            positions,
+            bidirectional=True,
+            max_distance=self.config.relative_max_distance,
+        )
+        shared = SharedInputs(emit=emission.emit, bias=bias, mask=mask)
+        x, _ = self.layers(self.dropout(x), LayerInputs(emission.layers), shared)
+        return self.dropout(self.encoder_norm(x))
+
+
+class Decoder(nn.Module):
+    """Stack of decoder layers."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        self.relpos_bias = RelativeBias(config)
+        self.layers = scanned(
+            DecoderBlock, config, config.num_decoder_layers, "project"
+        )
+        self.decoder_norm = RMSNorm(config.norm_epsilon, config.dtype)
+        self.dropout = Dropout(config.dropout_rate, broadcast=(-2,))
+        if not config.tie_embeddings:
+            # NOTE: float32 whatever the compute dtype, as in T5 v1.1.
+            self.logits_dense = Projection(
+                config.vocab_size, (axes.EMBED, axes.VOCAB), dtype="float32"
+            )
+
+    def __call__(
+        self,
+        x: jax.Array,
+        emission: Emission,
+        sources: Sequence[Encoded | Memory],
+        cache: Cache | None = None,
+        position: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache | None]:
+        """Decodes embeddings ``[G, R, T, D]``.
+
+        Args:
+            x: all target positions, or with a cache the one at `position`.
+            emission: generated weights.
+            sources: what cross-attention reads.
+            cache: keys and values of earlier positions, leaves ``[L, G, R, T, H, K]``.
+            position: of the single target position in `x`.
+
+        Returns:
+            Normalised hidden states ``[G, R, T, D]`` and the updated cache.
+        """
+        layer = LayerInputs(
+            emission=emission.layers,
+            memories=tuple(_per_layer(s) for s in sources if isinstance(s, Memory)),
+            cache=cache,
+        )
+        shared = SharedInputs(
+            emit=emission.emit,
+            bias=self._causal_bias(x.shape[2], cache, position),
+            sources=tuple(s for s in sources if isinstance(s, Encoded)),
+            position=position,
+        )
+        x, cache = self.layers(self.dropout(x), layer, shared)
+        return self.dropout(self.decoder_norm(x)), cache
+
+    def project(self, source: Encoded) -> Memory:
+        """Keys and values of a source for every layer, leaves ``[L, ...]``."""
+        _, memory = self.layers.project(None, None, source)
+        return memory.replace(mask=source.mask)
+
+    def _causal_bias(
+        self, length: int, cache: Cache | None, position: jax.Array | None
+    ) -> jax.Array:
+        """Relative bias ``[1, 1, H, T, S]`` that hides later positions."""
+        if cache is None:
+            queries = keys = jnp.arange(length)
+        else:
+            queries, keys = jnp.reshape(position, (1,)), jnp.arange(cache.key.shape[3])
+        bias = relative_positions.bias(
+            self.relpos_bias(),
+            queries,
+            keys,
+            bidirectional=False,
+            max_distance=self.config.relative_max_distance,
+        )
+        later = keys[None, :] > queries[:, None]
+        return jnp.where(later[None, None, None], MASKED, bias)
+
+
+def _per_layer(memory: Memory) -> Memory:
+    """Repeats the mask over layers, so that every leaf can be scanned."""
+    mask = jnp.broadcast_to(memory.mask, (memory.key.shape[0], *memory.mask.shape))
+    return memory.replace(mask=mask)
+
+
+class T5(nn.Module):
+    """Encoder-decoder over batches of G groups of R rows.
+
+    Any leading axis of generated weights or memories is G, or 1 for all groups.
+    """
+
+    config: T5Config
+
+    def setup(self) -> None:
+        self.token_embedder = Embedding(self.config)
+        self.encoder = Encoder(self.config)
+        self.decoder = Decoder(self.config)
+
+    def encode(
+        self,
+        tokens: jax.Array,
+        emission: Emission,
+        mask: jax.Array | None = None,
+    ) -> Encoded:
+        """Encodes tokens ``[G, R, S]``; padding is invisible unless `mask` says else.
+
+        Args:
+            tokens: ``[G, R, S]`` integers.
+            emission: generated weights of the encoder.
+            mask: visible positions, ``[G, R, S]``; those that are not padding if None.
+        """
+        mask = tokens != PAD if mask is None else mask
+        hidden = self.encoder(self.embed(tokens), mask, emission)
+        return Encoded(hidden, mask)
+
+    def decode(
+        self,
+        tokens: jax.Array,
+        emission: Emission,
+        sources: Sequence[Encoded | Memory],
+        cache: Cache | None = None,
+        position: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache | None]:
+        """Logits ``[G, R, T, V]`` in float32, and the updated cache.
+
+        Args:
+            tokens: ``[G, R, T]`` integers, or with a cache ``[G, R, 1]``.
+            emission: generated weights of the decoder.
+            sources: what cross-attention reads.
+            cache: from `start_cache` or the previous step.
+            position: of the single token given.
+        """
+        x, cache = self.decoder(self.embed(tokens), emission, sources, cache, position)
+        x = x.astype(jnp.float32)
+        if self.config.tie_embeddings:
+            logits = self.token_embedder.attend(x)
+        else:
+            logits = self.decoder.logits_dense(x)
+        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
+        return sharding.constrain(logits, names), cache
+
+    def project(self, source: Encoded) -> Memory:
+        """Projects a source for every decoder layer, to be kept through decoding."""
+        return self.decoder.project(source)
+
+    def embed(self, tokens: jax.Array) -> jax.Array:
+        """Embeds tokens ``[G, R, T]`` as ``[G, R, T, D]``."""
+        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.EMBED)
+        return sharding.constrain(self.token_embedder(tokens), names)
+
+
+def start_cache(config: T5Config, groups: int, rows: int, length: int) -> Cache:
+    """An empty cache for `length` target positions."""
+    shape = (
+        config.num_decoder_layers,
+        groups,
+        rows,
+        length,
+        config.num_heads,
+        config.head_dim,
+    )
+    names = (axes.LAYERS, axes.GROUPS, axes.ROWS, axes.LENGTH, axes.HEADS, axes.HEAD_DIM)
+    empty: Any = sharding.constrain(jnp.zeros(shape, config.dtype), names)
+    return Cache(empty, empty)

@@ -1,0 +1,1 @@
+"""Parameters and train states on disk: ours, and those of other libraries."""

@@ -1,0 +1,1 @@
+"""Sources, formats, grouping and metrics: all of hyperx that imports TensorFlow."""

@@ -1,0 +1,246 @@
+"""Training batches of G conditions x R rows: a pure function of (seed, step).
+
+Rows with equal condition form a pool. In every epoch each pool is permuted and cut
+into chunks of R rows, the last one filled up by wrapping round; G consecutive chunks
+of the shuffled epoch make a batch. So the position in the data is just the step.
+
+In a mixture every task has its own endless stream of such epochs, and a *virtual*
+epoch takes from each stream a share of chunks in proportion to the task's rate. With a
+single task the virtual epoch is the epoch.
+"""
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+
+import numpy as np
+
+from hyperx.data import examples as examples_lib
+
+DECODER_START_ID = 0
+
+# What the encoder reads, and which features a method needs, by what it `reads`.
+ENCODER_FEATURE = {"condition": "inputs", "prompt": "prompt", "inputs": "inputs"}
+FEATURES_READ = {
+    "condition": ("condition", "inputs", "targets"),
+    "prompt": ("prompt", "targets"),
+    "inputs": ("inputs", "targets"),
+}
+
+Batch = dict[str, np.ndarray]
+
+
+class GroupedBatches:
+    """`batches[step]` is the batch of that step, on this process.
+
+    Keys: `encoder_tokens` [G, R, S], `decoder_input_tokens`, `decoder_target_tokens`
+    [G, R, T] int32, `decoder_loss_weights` [G, R, T] float32, and, if the method reads
+    conditions, `condition_tokens` [G, I] int32. G is this process's share of `groups`.
+
+    Args:
+      examples: the rows, with the features that `reads` needs.
+      groups: conditions in the global batch.
+      rows: rows per condition.
+      feature_lengths: length to pad each feature to; others than needed are ignored.
+      reads: "condition", "prompt" or "inputs"; only the first groups by condition,
+        otherwise all rows of a task are one pool.
+      seed: orders the data.
+      process_index: which contiguous share of the groups to return.
+      process_count: how many processes share the global batch.
+    """
+
+    def __init__(
+        self,
+        examples: examples_lib.Examples,
+        *,
+        groups: int,
+        rows: int,
+        feature_lengths: Mapping[str, int],
+        reads: str,
+        seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        _check(examples, groups, rows, feature_lengths, reads)
+        if groups % process_count or not 0 <= process_index < process_count:
+            raise ValueError(
+                "expected groups divisible by process_count and process_index below it,"
+                f" got {groups=}, {process_index=}, {process_count=}"
+            )
+        self._examples = examples
+        self._lengths = dict(feature_lengths)
+        self._reads = reads
+        self._groups = groups
+        self._local_groups = groups // process_count
+        self._first_group = process_index * self._local_groups
+        self._chunks = _Chunks(examples, rows, seed, by_condition=reads == "condition")
+
+    @property
+    def chunks_per_epoch(self) -> int:
+        return self._chunks.per_epoch
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps that make one (virtual) epoch; epochs end within a batch."""
+        return self._chunks.per_epoch / self._groups
+
+    def __getitem__(self, step: int) -> Batch:
+        if step < 0:
+            raise IndexError(f"expected a step of at least 0, got {step}")
+        first = step * self._groups + self._first_group
+        rows = np.stack(
+            [self._chunks[i] for i in range(first, first + self._local_groups)]
+        )
+        batch = {
+            "encoder_tokens": self._pad(ENCODER_FEATURE[self._reads], rows),
+            **self._decoder_arrays(rows),
+        }
+        if self._reads == "condition":
+            conditions = self._examples.condition_of_row[rows[:, 0]]
+            batch["condition_tokens"] = self._pad("condition", conditions)
+        return batch
+
+    def _pad(self, feature: str, indices: np.ndarray) -> np.ndarray:
+        length = self._lengths[feature]
+        return self._examples.features[feature].pad(indices, length)
+
+    def _decoder_arrays(self, rows: np.ndarray) -> Batch:
+        targets = self._pad("targets", rows)
+        inputs = np.roll(targets, 1, axis=-1)
+        inputs[..., 0] = DECODER_START_ID
+        lengths = self._examples.features["targets"].lengths[rows]
+        real = np.arange(targets.shape[-1]) < lengths[..., None]
+        return {
+            "decoder_input_tokens": inputs,
+            "decoder_target_tokens": targets,
+            "decoder_loss_weights": real.astype(np.float32),
+        }
+
+
+def prefetch(
+    batches: GroupedBatches, start: int, stop: int, *, depth: int = 2
+) -> Iterator[Batch]:
+    """Yields batches `start` to `stop - 1`, made ahead of time in one thread.
+
+    Args:
+      batches: where they come from.
+      start: the first step.
+      stop: one past the last step.
+      depth: how many batches may wait.
+
+    Raises:
+      Whatever making a batch raises, in place of that batch.
+    """
+    with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        making = (thread.submit(batches.__getitem__, i) for i in range(start, stop))
+        waiting = deque(itertools.islice(making, depth))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(itertools.islice(making, 1))
+            yield batch
+
+
+def _check(
+    examples: examples_lib.Examples,
+    groups: int,
+    rows: int,
+    feature_lengths: Mapping[str, int],
+    reads: str,
+) -> None:
+    if reads not in FEATURES_READ:
+        raise ValueError(f"expected reads among {[*FEATURES_READ]}, got {reads!r}")
+    if groups < 1 or rows < 1:
+        raise ValueError(
+            f"expected groups and rows of at least 1, got {groups=}, {rows=}"
+        )
+    if not len(examples):
+        raise ValueError("expected examples with at least one row, got none")
+    for name in FEATURES_READ[reads]:
+        if name not in examples.features or name not in feature_lengths:
+            raise ValueError(
+                f"expected feature {name!r} in the examples and the lengths, since "
+                f"{reads=}, got {[*examples.features]} and {[*feature_lengths]}"
+            )
+        longest = examples.features[name].max_length
+        if longest > feature_lengths[name]:
+            raise ValueError(
+                f"expected {name} of at most {feature_lengths[name]} tokens, "
+                f"got examples loaded with up to {longest}"
+            )
+
+
+class _Chunks:
+    """The endless sequence of chunks; each is the numbers of R rows of one pool."""
+
+    def __init__(
+        self, examples: examples_lib.Examples, rows: int, seed: int, by_condition: bool
+    ):
+        pools = examples.condition_of_row if by_condition else examples.task_of_row
+        self._streams = [
+            _TaskChunks(
+                np.flatnonzero(examples.task_of_row == task), pools, rows, (seed, task)
+            )
+            for task in range(len(examples.tasks))
+        ]
+        self._key = (seed, len(examples.tasks))
+        total = sum(stream.per_epoch for stream in self._streams)
+        shares = np.rint(total * examples.rates).astype(int)
+        self._shares = np.maximum(shares, examples.rates > 0).tolist()
+        self.per_epoch = sum(self._shares)
+        # A batch may begin in one epoch and end in the next.
+        self._epoch = functools.lru_cache(maxsize=2)(self._arrange)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        epoch, position = divmod(index, self.per_epoch)
+        return self._epoch(epoch)[position]
+
+    def _arrange(self, epoch: int) -> np.ndarray:
+        """All chunks of a virtual epoch in order: [chunks, R] row numbers."""
+        chunks = [
+            stream.take(epoch * share, share)
+            for stream, share in zip(self._streams, self._shares, strict=True)
+            if share
+        ]
+        return _random(*self._key, epoch).permutation(np.concatenate(chunks))
+
+
+class _TaskChunks:
+    """The endless sequence of chunks of one task, one shuffled epoch after another."""
+
+    def __init__(
+        self,
+        row_numbers: np.ndarray,
+        pools: np.ndarray,
+        rows: int,
+        key: tuple[int, ...],
+    ):
+        self._row_numbers = row_numbers
+        self._key = key
+        _, self._pools, sizes = np.unique(
+            pools[row_numbers], return_inverse=True, return_counts=True
+        )
+        chunks = -(-sizes // rows)
+        pool = np.repeat(np.arange(len(sizes)), chunks)  # of each chunk
+        number = np.arange(chunks.sum()) - (np.cumsum(chunks) - chunks)[pool]
+        within = (number[:, None] * rows + np.arange(rows)) % sizes[pool, None]
+        # [chunks, R] places in a list of the rows that is sorted by pool.
+        self._places = within + (np.cumsum(sizes) - sizes)[pool, None]
+        self.per_epoch = len(self._places)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Chunks `start` to `start + count - 1`: [count, R] row numbers."""
+        first, last = start // self.per_epoch, (start + count - 1) // self.per_epoch
+        chunks = np.concatenate([self._epoch(e) for e in range(first, last + 1)])
+        return chunks[start - first * self.per_epoch :][:count]
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        random = _random(*self._key, epoch)
+        shuffled = random.permutation(len(self._row_numbers))
+        by_pool = shuffled[np.argsort(self._pools[shuffled], kind="stable")]
+        return random.permutation(self._row_numbers[by_pool][self._places])
+
+
+def _random(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

@@ -1,0 +1,1 @@
+"""Conditioners (condition → code), generators (code → emission), and their union."""

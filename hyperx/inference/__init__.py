@@ -1,0 +1,1 @@
+"""Using a trained model: decoding, and the predictor that users hold."""

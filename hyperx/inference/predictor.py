@@ -1,0 +1,306 @@
+"""The predictor: a trained model as its users hold it."""
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from hyperx import sharding
+from hyperx.adaptation import LayerAdaptation, TaskState
+from hyperx.hypernetworks.hypernetwork import Conditioning
+from hyperx.inference import decoding
+from hyperx.model import ModelConfig
+from hyperx.ops import losses
+
+logger = logging.getLogger(__name__)
+
+
+class Vocabulary(Protocol):
+    """What the predictor needs of a seqio vocabulary."""
+
+    def encode(self, s: str) -> Sequence[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class Predictor:
+    """Adapts to conditions, then generates and scores under the states it made.
+
+    Shapes are padded to powers of two, so that a new input rarely compiles anew.
+
+    Attributes:
+        config: of the model.
+        params: its parameters.
+        vocabulary: text to tokens and back.
+        feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``,
+            in tokens with EOS.
+        mesh: where everything is computed.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Any,
+        vocabulary: Vocabulary,
+        feature_lengths: Mapping[str, int],
+        mesh: Mesh | None = None,
+    ) -> None:
+        self.config = config
+        self.params = params
+        self.vocabulary = vocabulary
+        self.feature_lengths = dict(feature_lengths)
+        self.mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
+        self._module = config.build()
+        self._adapt = jax.jit(self._adapt_fn)
+        self._greedy = jax.jit(self._greedy_fn, static_argnames="max_new_tokens")
+        self._logits = jax.jit(self._logits_fn)
+        self._score = jax.jit(self._score_fn)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Identifies this model: its description and the bits of its parameters."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps(self.config.to_json(), sort_keys=True).encode())
+        with sharding.use(self.mesh):
+            sums = jax.jit(lambda params: jax.tree.map(_bit_sum, params))(self.params)
+        for path, value in jax.tree_util.tree_leaves_with_path(jax.device_get(sums)):
+            digest.update(f"{jax.tree_util.keystr(path)}={int(value)}".encode())
+        return digest.hexdigest()[:16]
+
+    def adapt(self, condition: str | Sequence[str]) -> TaskState:
+        """Reads one or several conditions and writes the weights they ask for.
+
+        Args:
+            condition: an instruction, examples: whatever the model was trained to
+                read; or G of them.
+
+        Returns:
+            The state of the G conditions. Keep it: it serves any number of inputs.
+        """
+        texts = [condition] if isinstance(condition, str) else list(condition)
+        return self.adapt_tokens(self.encode_text(texts, "condition"))
+
+    def state_of_tokens(self, tokens: np.ndarray | None) -> TaskState:
+        """As `adapt_tokens`; the empty state for None, as plain models want it."""
+        return _plain_state() if tokens is None else self.adapt_tokens(tokens)
+
+    def adapt_tokens(self, tokens: np.ndarray) -> TaskState:
+        """As `adapt`, from tokens ``[G, I]``."""
+        if self.config.method.reads != "condition":
+            raise ValueError(
+                "expected a model with a hypernetwork, got one that reads "
+                f"{self.config.method.reads!r}: it has nothing to adapt"
+            )
+        with sharding.use(self.mesh):
+            state = self._adapt(self.params, _pad_last(np.asarray(tokens)))
+        return state.replace(fingerprint=self.fingerprint)
+
+    def generate(
+        self,
+        inputs: Sequence[str],
+        state: TaskState | None = None,
+        *,
+        max_new_tokens: int = 32,
+    ) -> list[str]:
+        """Decodes greedily.
+
+        Args:
+            inputs: texts; every one is read under the same condition.
+            state: of one condition, made by this model; None for a model without
+                hypernetwork.
+            max_new_tokens: longest output.
+
+        Returns:
+            One text per input.
+        """
+        if not inputs:
+            return []
+        tokens = self.encode_text(inputs, self._input_feature())
+        state = self._checked(state)
+        out, _ = self.generate_tokens(tokens[None], state, max_new_tokens)
+        return [self.decode_tokens(row) for row in out[0]]
+
+    def generate_tokens(
+        self, tokens: np.ndarray, state: TaskState, max_new_tokens: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `generate`, for tokens ``[G, R, S]`` and a state of G conditions, or one.
+
+        Returns:
+            Tokens ``[G, R, max_new_tokens]`` and log-probabilities ``[G, R]``.
+        """
+        rows = tokens.shape[1]
+        padded = _pad_last(_pad_rows(tokens))
+        with sharding.use(self.mesh):
+            out, score = self._greedy(
+                self.params, padded, state, max_new_tokens=max_new_tokens
+            )
+        return np.asarray(out)[:, :rows], np.asarray(score)[:, :rows]
+
+    def score(
+        self,
+        inputs: Sequence[str],
+        choices: Sequence[Sequence[str]],
+        state: TaskState | None = None,
+    ) -> list[np.ndarray]:
+        """Log-probability of each choice, summed over its tokens and EOS.
+
+        Args:
+            inputs: N texts.
+            choices: for each input its candidate outputs.
+            state: as in `generate`.
+
+        Returns:
+            N arrays, one number in nats per choice.
+        """
+        if len(inputs) != len(choices):
+            raise ValueError(
+                f"expected one list of choices per input, got {len(choices)} lists "
+                f"for {len(inputs)} inputs"
+            )
+        counts = [len(options) for options in choices]
+        if not sum(counts):
+            return [np.zeros(0) for _ in counts]
+        repeated = [x for x, count in zip(inputs, counts, strict=True) for _ in range(count)]
+        sources = self.encode_text(repeated, self._input_feature())
+        flat = [option for options in choices for option in options]
+        targets = self.encode_text(flat, "targets")
+        with sharding.use(self.mesh):
+            scores = self._score(
+                self.params,
+                _pad_last(_pad_rows(sources[None])),
+                _pad_last(_pad_rows(targets[None])),
+                self._checked(state),
+            )
+        return np.split(np.asarray(scores)[0, : len(flat)], np.cumsum(counts)[:-1])
+
+    def logits(
+        self,
+        encoder_tokens: np.ndarray,
+        decoder_input_tokens: np.ndarray,
+        state: TaskState | None = None,
+    ) -> np.ndarray:
+        """Teacher-forced logits.
+
+        Args:
+            encoder_tokens: ``[rows, S]``, 0 is padding.
+            decoder_input_tokens: ``[rows, T]``, starting with 0.
+            state: of one condition; None for the backbone alone.
+
+        Returns:
+            ``[rows, T, V]`` in float32.
+        """
+        batch = {
+            "encoder_tokens": np.asarray(encoder_tokens, np.int32)[None],
+            "decoder_input_tokens": np.asarray(decoder_input_tokens, np.int32)[None],
+        }
+        state = _plain_state() if state is None else self._checked(state)
+        with sharding.use(self.mesh):
+            return np.asarray(self._logits(self.params, batch, state))[0]
+
+    def encode_text(self, texts: Sequence[str], feature: str) -> np.ndarray:
+        """Tokens ``[N, length]`` with EOS; those too long for `feature` are cut."""
+        limit = self.feature_lengths[feature] - 1
+        ids = [list(self.vocabulary.encode(text)) for text in texts]
+        cut = sum(len(row) > limit for row in ids)
+        if cut:
+            logger.warning("%d of %d %s cut to %d tokens", cut, len(ids), feature, limit)
+        ids = [[*row[:limit], decoding.EOS] for row in ids]
+        tokens = np.zeros((len(ids), max(map(len, ids), default=1)), np.int32)
+        for row, values in zip(tokens, ids, strict=True):
+            row[: len(values)] = values
+        return tokens
+
+    def decode_tokens(self, tokens: np.ndarray) -> str:
+        """Text of tokens ``[T]`` up to EOS."""
+        ends = np.flatnonzero(tokens == decoding.EOS)
+        end = ends[0] if ends.size else len(tokens)
+        return self.vocabulary.decode([int(token) for token in tokens[:end] if token])
+
+    def _input_feature(self) -> str:
+        return "prompt" if self.config.method.reads == "prompt" else "inputs"
+
+    def _checked(self, state: TaskState | None) -> TaskState:
+        """The state to decode under.
+
+        Raises:
+            ValueError: if it is missing, of several conditions, or of another model.
+        """
+        if self.config.method.reads != "condition":
+            if state is not None:
+                raise ValueError("expected no state for a model without hypernetwork")
+            return _plain_state()
+        if state is None:
+            raise ValueError("expected a state made by `adapt`, got None")
+        if state.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"expected a state of model {self.fingerprint}, got one of model "
+                f"{state.fingerprint or '(unknown)'}"
+            )
+        if state.groups != 1:
+            raise ValueError(
+                f"expected a state of one condition, got {state.groups}: select one "
+                "with `state.take([i])`"
+            )
+        return state
+
+    def _adapt_fn(self, params: Any, tokens: jax.Array) -> TaskState:
+        return self._module.apply({"params": params}, tokens, method="adapt")
+
+    def _greedy_fn(
+        self, params: Any, tokens: jax.Array, state: TaskState, max_new_tokens: int
+    ) -> tuple[jax.Array, jax.Array]:
+        return decoding.greedy(
+            self._module, params, tokens, state, max_new_tokens=max_new_tokens
+        )
+
+    def _logits_fn(
+        self, params: Any, batch: Mapping[str, jax.Array], state: TaskState
+    ) -> jax.Array:
+        conditioning = Conditioning.of(state)
+        return self._module.apply(
+            {"params": params}, batch, conditioning, method="forward"
+        )
+
+    def _score_fn(
+        self, params: Any, sources: jax.Array, targets: jax.Array, state: TaskState
+    ) -> jax.Array:
+        shifted = jnp.pad(targets[..., :-1], ((0, 0), (0, 0), (1, 0)))
+        batch = {"encoder_tokens": sources, "decoder_input_tokens": shifted}
+        logits = self._logits_fn(params, batch, state)
+        weights = (targets != 0).astype(jnp.float32)
+        return losses.sequence_log_probability(logits, targets, weights)
+
+
+def _plain_state() -> TaskState:
+    return TaskState(encoder=LayerAdaptation(), decoder=LayerAdaptation())
+
+
+def _bit_sum(leaf: jax.Array) -> jax.Array:
+    """Sum of an array's bits as integers, each weighted by its position, modulo 2^32."""
+    bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
+    return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1))
+
+
+def _bucket(size: int) -> int:
+    return 1 << max(size - 1, 0).bit_length()
+
+
+def _pad_last(tokens: np.ndarray) -> np.ndarray:
+    """Pads the length axis to a power of two, 8 at least."""
+    missing = max(_bucket(tokens.shape[-1]), 8) - tokens.shape[-1]
+    return np.pad(tokens, [(0, 0)] * (tokens.ndim - 1) + [(0, missing)])
+
+
+def _pad_rows(tokens: np.ndarray) -> np.ndarray:
+    """Pads the row axis of ``[G, R, S]`` to a power of two."""
+    missing = _bucket(tokens.shape[1]) - tokens.shape[1]
+    return np.pad(tokens, ((0, 0), (0, missing), (0, 0)))
+
+

@@ -1,0 +1,1 @@
+"""Published methods: one short file each, a composition and its defaults."""

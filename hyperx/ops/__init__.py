@@ -1,0 +1,1 @@
+"""Pure functions on arrays: all of hyperx's arithmetic, free of Flax modules."""

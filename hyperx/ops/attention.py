@@ -1,0 +1,84 @@
+"""Attention over several sources of keys and values without joining or copying them.
+
+A query attends to *segments*: its own layer's positions, a generated prefix, the fused
+memory of its group. A segment shared by all rows of a group has no row axis and is read
+in place. Scores of all segments meet in one softmax.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hyperx.adaptation import Prefix
+
+# Finite, so that a row without a single visible position yields numbers, not NaN.
+MASKED = -1e10
+
+
+class Segment(NamedTuple):
+    """One source of keys and values.
+
+    Attributes:
+        key: ``[G, R, S, H, K]``, or ``[G, S, H, K]`` if the rows of a group share it.
+            G is 1 where all groups share it.
+        value: as `key`.
+        mask: ``[G, R, S]`` or ``[G, S]``, True where a position is visible; all are,
+            if None.
+        bias: ``[1, 1, H or 1, T, S]``, added to the scores, or None.
+    """
+
+    key: jax.Array
+    value: jax.Array
+    mask: jax.Array | None = None
+    bias: jax.Array | None = None
+
+
+def prefix(part: Prefix | None) -> tuple[Segment, ...]:
+    """The segment of a generated prefix: always visible, without position; or none."""
+    return () if part is None else (Segment(part.key, part.value),)
+
+
+def attend(
+    query: jax.Array,
+    segments: Sequence[Segment],
+    dropout: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+) -> jax.Array:
+    """Multi-head attention, softmax in float32.
+
+    NOTE: scores are not divided by ``sqrt(K)``; T5 folds that factor into the
+    initialisation of its query kernels (Raffel et al. 2020).
+
+    Args:
+        query: ``[G, R, T, H, K]``.
+        segments: at least one source; the positions of all share one softmax.
+        dropout: applied to the attention weights ``[G, R, H, T, S]``.
+
+    Returns:
+        ``[G, R, T, H, K]`` in the dtype of `query`.
+    """
+    scores = [_scores(query, segment) for segment in segments]
+    joined = scores[0] if len(scores) == 1 else jnp.concatenate(scores, axis=-1)
+    weights = dropout(jax.nn.softmax(joined, axis=-1).astype(query.dtype))
+    out, start = 0.0, 0
+    for segment, score in zip(segments, scores, strict=True):
+        part = jax.lax.slice_in_dim(weights, start, start + score.shape[-1], axis=-1)
+        equation = "GRHTS,GSHK->GRTHK" if segment.key.ndim == 4 else "GRHTS,GRSHK->GRTHK"
+        out = out + jnp.einsum(equation, part, segment.value)
+        start += score.shape[-1]
+    return out
+
+
+def _scores(query: jax.Array, segment: Segment) -> jax.Array:
+    """Scores ``[G, R, H, T, S]`` in float32."""
+    equation = "GRTHK,GSHK->GRHTS" if segment.key.ndim == 4 else "GRTHK,GRSHK->GRHTS"
+    scores = jnp.einsum(
+        equation, query, segment.key, preferred_element_type=jnp.float32
+    )
+    if segment.bias is not None:
+        scores = scores + segment.bias.astype(jnp.float32)
+    if segment.mask is not None:
+        mask = segment.mask[:, None] if segment.mask.ndim == 2 else segment.mask
+        scores = jnp.where(mask[:, :, None, None, :], scores, MASKED)
+    return scores

@@ -1,0 +1,39 @@
+"""Token losses and sequence scores."""
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_entropy(
+    logits: jax.Array, targets: jax.Array, *, z_loss: float = 0.0
+) -> jax.Array:
+    """Cross entropy of every token, in float32.
+
+    Args:
+        logits: ``[G, R, T, V]``.
+        targets: ``[G, R, T]`` integers.
+        z_loss: weight of the squared log-partition, which keeps it near zero.
+
+    Returns:
+        ``[G, R, T]``, in nats.
+    """
+    logits = logits.astype(jnp.float32)
+    partition = jax.nn.logsumexp(logits, axis=-1)
+    target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return partition - target + z_loss * jnp.square(partition)
+
+
+def sequence_log_probability(
+    logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Summed log-probability of the weighted tokens of each row.
+
+    Args:
+        logits: ``[G, R, T, V]``.
+        targets: ``[G, R, T]`` integers.
+        weights: ``[G, R, T]``, 1 for tokens that count.
+
+    Returns:
+        ``[G, R]``, in nats.
+    """
+    return -jnp.sum(cross_entropy(logits, targets) * weights, axis=-1)

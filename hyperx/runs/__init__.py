@@ -1,0 +1,1 @@
+"""What `hyperx` does on the command line, one linear story per module."""

@@ -1,0 +1,210 @@
+"""Evaluation by decoding, with the conditions that belong to the inputs and without."""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hyperx import sharding
+from hyperx.data.evaluation import Evaluation
+from hyperx.inference.predictor import Predictor
+from hyperx.runs import models, progress, report
+
+# Metrics by task, by control.
+Results = dict[str, dict[str, dict[str, float]]]
+
+
+class Evaluator:
+    """Decodes a task's or mixture's examples and scores them.
+
+    Args:
+        mixture_or_task_name: a name in the seqio registries.
+        split: of it.
+        feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``.
+        num_examples: examples per task; all if None.
+        groups: conditions that are decoded together.
+        rows: rows per condition that are decoded together.
+        max_new_tokens: longest output; the length of ``targets`` if None.
+        registered: tasks that a configuration registered on the way here.
+    """
+
+    def __init__(
+        self,
+        *,
+        mixture_or_task_name: str,
+        split: str = "test",
+        feature_lengths: Mapping[str, int],
+        num_examples: int | None = None,
+        groups: int = 8,
+        rows: int = 16,
+        max_new_tokens: int | None = None,
+        registered: Sequence[str] = (),
+    ) -> None:
+        del registered
+        self.name = mixture_or_task_name
+        self.split = split
+        self._lengths = dict(feature_lengths)
+        self._num_examples = num_examples
+        self._groups = groups
+        self._rows = rows
+        self._max_new_tokens = max_new_tokens or self._lengths["targets"]
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019: evaluators live as long as their run
+    def data(
+        self, reads: str, predictions_dir: str | os.PathLike[str] | None = None
+    ) -> Evaluation:
+        """The examples, prepared once for every kind of model."""
+        return Evaluation(
+            self.name,
+            self.split,
+            self._lengths,
+            reads,
+            self._num_examples,
+            predictions_dir,
+        )
+
+    def run(
+        self,
+        predictor: Predictor,
+        *,
+        step: int,
+        controls: Sequence[str] = ("matched",),
+        predictions_dir: str | os.PathLike[str] | None = None,
+    ) -> Results:
+        """Metrics of a model.
+
+        Args:
+            predictor: the model.
+            step: it was trained for.
+            controls: of ``matched``, ``shuffled`` and ``empty``; models that read no
+                condition are evaluated matched alone.
+            predictions_dir: where predictions are written; nowhere if None.
+        """
+        reads = predictor.config.method.reads
+        evaluation = self.data(reads, predictions_dir)
+        return {
+            control: evaluation.run(
+                lambda conditions, inputs: self._decode(predictor, conditions, inputs),
+                step=step,
+                control=control,
+            )
+            for control in (controls if reads == "condition" else ("matched",))
+        }
+
+    def flat(self, results: Results) -> dict[str, float]:
+        """Results as one level of names, without metrics of parts of a task."""
+        several = len(next(iter(results.values()))) > 1
+        return {
+            "/".join([control, *([task] if several else []), metric]): float(value)
+            for control, tasks in results.items()
+            for task, metrics in tasks.items()
+            for metric, value in metrics.items()
+            if "/" not in metric
+        }
+
+    def _decode(
+        self, predictor: Predictor, conditions: np.ndarray | None, inputs: np.ndarray
+    ) -> np.ndarray:
+        """Tokens ``[N, T]``; every distinct condition is read once."""
+        out = np.zeros((len(inputs), self._max_new_tokens), np.int32)
+        plan = list(blocks(conditions, len(inputs), self._groups))
+        with progress.Bar(len(plan), description="decode") as bar:
+            for done, (which, members) in enumerate(plan, start=1):
+                self._decode_block(predictor, which, members, inputs, out)
+                bar.update(done, rows=sum(map(len, members)))
+        return out
+
+    def _decode_block(
+        self,
+        predictor: Predictor,
+        conditions: np.ndarray | None,
+        members: list[np.ndarray],
+        inputs: np.ndarray,
+        out: np.ndarray,
+    ) -> None:
+        """Decodes the rows of up to `groups` conditions under one state."""
+        state = predictor.state_of_tokens(conditions)
+        longest = max(map(len, members))
+        for start in range(0, longest, self._rows):
+            tokens = np.zeros((self._groups, self._rows, inputs.shape[1]), np.int32)
+            taken = [rows[start : start + self._rows] for rows in members]
+            for group, rows in enumerate(taken):
+                tokens[group, : len(rows)] = inputs[rows]
+            decoded, _ = predictor.generate_tokens(tokens, state, self._max_new_tokens)
+            for group, rows in enumerate(taken):
+                out[rows] = decoded[group, : len(rows)]
+
+
+def blocks(
+    conditions: np.ndarray | None, count: int, groups: int
+) -> list[tuple[np.ndarray | None, list[np.ndarray]]]:
+    """Plans which rows are decoded together.
+
+    Args:
+        conditions: tokens ``[N, I]``, or None.
+        count: N.
+        groups: conditions per block (G).
+
+    Returns:
+        Per block the tokens of its conditions ``[G, I]``, the last repeated where there
+        are fewer, and the rows of each. Without conditions, G equal shares of all rows.
+    """
+    if conditions is None:
+        return [(None, np.array_split(np.arange(count), groups))]
+    distinct, of_row = np.unique(conditions, axis=0, return_inverse=True)
+    of_row = of_row.ravel()
+    plan = []
+    for start in range(0, len(distinct), groups):
+        chosen = np.arange(start, min(start + groups, len(distinct)))
+        filled = np.pad(chosen, (0, groups - len(chosen)), mode="edge")
+        rows = [np.flatnonzero(of_row == index) for index in chosen]
+        plan.append((distinct[filled], rows))
+    return plan
+
+
+def evaluate(
+    *,
+    model_dir: str | os.PathLike[str],
+    evaluator: Evaluator,
+    controls: Sequence[str] = ("matched", "shuffled", "empty"),
+    step: int | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    model_parallel: int = 1,
+) -> Results:
+    """Evaluates a checkpoint, prints its metrics and writes its predictions.
+
+    Args:
+        model_dir: MODEL_DIR of a training run.
+        evaluator: what to evaluate on.
+        controls: see `Evaluator.run`.
+        step: of the checkpoint; the newest if None.
+        output_dir: receives predictions and metrics; ``model_dir/eval`` if None.
+        model_parallel: size of the mesh's model axis.
+
+    Returns:
+        Metrics by control and task.
+    """
+    step = models.latest_step(model_dir) if step is None else step
+    mesh = sharding.make_mesh(model=model_parallel)
+    predictor = models.load(model_dir, step, mesh=mesh)
+    folder = pathlib.Path(output_dir or pathlib.Path(model_dir) / "eval")
+    folder.mkdir(parents=True, exist_ok=True)
+    results = evaluator.run(
+        predictor, step=step, controls=controls, predictions_dir=folder
+    )
+    summary: dict[str, Any] = {
+        "task": evaluator.name,
+        "split": evaluator.split,
+        "step": step,
+        "data": evaluator.data(predictor.config.method.reads, folder).report(),
+        "metrics": results,
+    }
+    path = folder / f"metrics-{evaluator.name}-{evaluator.split}-{step}.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    report.print_metrics(summary)
+    print(f"predictions and metrics: {folder}")
+    return results

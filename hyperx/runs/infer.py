@@ -1,0 +1,148 @@
+"""Inference over files: JSON lines in, JSON lines out."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from hyperx.adaptation import TaskState
+from hyperx.inference.predictor import Predictor
+from hyperx.runs import models, progress
+
+
+def infer(
+    *,
+    model_dir: str | os.PathLike[str],
+    input: str = "-",
+    output: str = "-",
+    condition: str | None = None,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    vocabulary: str | None = None,
+    step: int | None = None,
+) -> int:
+    """Generates an output for every input line.
+
+    Every distinct condition is read once. Lines that cannot be read are reported with
+    their number on standard error and left out; all others are answered.
+
+    Args:
+        model_dir: of a trained model.
+        input: path of a JSONL file with ``condition`` and ``input`` on every line, or
+            ``-`` for standard input. With `condition`, lines are plain inputs.
+        output: path of the JSONL file to write, or ``-`` for standard output. Lines
+            keep their order; each has ``line``, ``condition``, ``input`` and
+            ``output``.
+        condition: one condition for all inputs.
+        max_new_tokens: longest output.
+        batch_size: lines that are decoded together.
+        vocabulary: overrides the model's.
+        step: of the checkpoint; the newest if None.
+
+    Returns:
+        How many lines could not be read.
+    """
+    predictor = models.load(model_dir, step, vocabulary=vocabulary)
+    conditioned = predictor.config.method.reads == "condition"
+    with _opened(input, "r") as source:
+        rows, bad = read_rows(source, condition, conditioned)
+    for number, reason in bad:
+        print(f"{input}, line {number}: {reason}", file=sys.stderr)
+    results: list[dict[str, Any]] = [{}] * len(rows)
+    with progress.Bar(len(rows), description="infer") as bar:
+        done = 0
+        for text, members in _by_condition(rows).items():
+            state = predictor.adapt(text) if conditioned else None
+            for start in range(0, len(members), batch_size):
+                chosen = members[start : start + batch_size]
+                answers = _answer(
+                    predictor, [rows[i] for i in chosen], state, max_new_tokens
+                )
+                for index, result in zip(chosen, answers, strict=True):
+                    results[index] = result
+                done += len(chosen)
+                bar.update(done, rows=len(chosen))
+    with _opened(output, "w") as target:
+        for result in results:
+            target.write(json.dumps(result, ensure_ascii=False) + "\n")
+    return len(bad)
+
+
+def read_rows(
+    lines: Iterable[str], condition: str | None, conditioned: bool
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+    """Rows to answer, and what is wrong with the lines that are none.
+
+    Args:
+        lines: of the input file.
+        condition: for all rows; lines are then plain text.
+        conditioned: whether a row needs a condition.
+
+    Returns:
+        Rows with ``line``, ``input`` and ``condition``; and line numbers with reasons.
+    """
+    rows, bad = [], []
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip("\r\n")
+        if not text.strip():
+            continue
+        try:
+            text.encode()  # bytes that are no UTF-8 were read as lone surrogates
+            if condition is None:
+                row = _row(text, conditioned)
+            else:
+                row = {"condition": condition, "input": text}
+            rows.append({"line": number} | row)
+        except ValueError as error:
+            bad.append((number, str(error)))
+    return rows, bad
+
+
+def _row(text: str, conditioned: bool) -> dict[str, str | None]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object, got {text[:60]!r}: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+    for key in ("input", *(["condition"] if conditioned else [])):
+        if not isinstance(value.get(key), str):
+            raise ValueError(f"expected a string {key!r}, got {value.get(key)!r}")
+    return {"condition": value.get("condition"), "input": value["input"]}
+
+
+def _by_condition(rows: list[dict[str, Any]]) -> dict[str | None, list[int]]:
+    """Row numbers of each distinct condition."""
+    members: dict[str | None, list[int]] = {}
+    for index, row in enumerate(rows):
+        members.setdefault(row["condition"], []).append(index)
+    return members
+
+
+def _answer(
+    predictor: Predictor,
+    rows: list[dict[str, Any]],
+    state: TaskState | None,
+    max_new_tokens: int,
+) -> Iterator[dict[str, Any]]:
+    """Answers rows of one condition."""
+    texts = predictor.generate(
+        [row["input"] for row in rows], state, max_new_tokens=max_new_tokens
+    )
+    for row, text in zip(rows, texts, strict=True):
+        yield row | {"output": text}
+
+
+@contextlib.contextmanager
+def _opened(path: str, mode: str) -> Iterator[TextIO]:
+    """A file, replaced only once it is complete; or a standard stream for ``-``."""
+    if path == "-":
+        yield sys.stdin if mode == "r" else sys.stdout
+        return
+    partial = f"{path}.partial" if mode == "w" else path
+    with open(partial, mode, encoding="utf-8", errors="surrogateescape") as file:
+        yield file
+    if mode == "w":
+        os.replace(partial, path)

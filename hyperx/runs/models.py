@@ -1,0 +1,113 @@
+"""Model directories: what lies in one, and a predictor from it."""
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from hyperx import sharding
+from hyperx.checkpoints import description
+from hyperx.checkpoints.store import Store, load_params
+from hyperx.config import T5Config
+from hyperx.data import vocabularies
+from hyperx.inference.predictor import Predictor
+from hyperx.model import ModelConfig, abstract_parameters
+
+CHECKPOINTS = "checkpoints"
+
+
+def describe(
+    config: ModelConfig, vocabulary: str | None, feature_lengths: Mapping[str, int]
+) -> dict[str, Any]:
+    """The description of a model that is kept in its directory."""
+    return {
+        "model": config.to_json(),
+        "vocabulary": vocabulary,
+        "feature_lengths": dict(feature_lengths),
+    }
+
+
+@functools.cache
+def _vocabulary(name: str) -> Any:
+    return vocabularies.get(name)
+
+
+def vocabulary_of(described: Mapping[str, Any]) -> Any:
+    """The vocabulary that a description names.
+
+    Raises:
+        ValueError: if it names none, as for a freshly imported checkpoint.
+    """
+    if described["vocabulary"] is None:
+        raise ValueError(
+            "expected a model with a vocabulary, got an imported checkpoint that names "
+            "none: pass one, or train the model first"
+        )
+    return _vocabulary(described["vocabulary"])
+
+
+def check_vocabulary(name: str, backbone: T5Config) -> None:
+    """Checks that every token has an embedding.
+
+    Raises:
+        ValueError: if the vocabulary is larger than the backbone's.
+    """
+    size = _vocabulary(name).vocab_size
+    if size > backbone.vocab_size:
+        raise ValueError(
+            f"expected VOCAB_SIZE of at least {size} for vocabulary {name!r}, got "
+            f"{backbone.vocab_size}"
+        )
+
+
+def load(
+    model_dir: str | os.PathLike[str],
+    step: int | None = None,
+    *,
+    vocabulary: str | None = None,
+    mesh: Mesh | None = None,
+) -> Predictor:
+    """Loads a trained or imported model for use.
+
+    Args:
+        model_dir: MODEL_DIR of a training run, or what ``hyperx import`` wrote.
+        step: of the checkpoint; the newest if None.
+        vocabulary: overrides the one that the model names.
+        mesh: where to compute; the first device if None.
+
+    Raises:
+        FileNotFoundError: if there is no model or no such checkpoint.
+    """
+    described = description.read(model_dir)
+    if vocabulary is not None:
+        described["vocabulary"] = vocabulary
+    config = ModelConfig.from_json(described["model"])
+    mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
+    parameters = abstract_parameters(config)
+    abstract = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=where
+        ),
+        parameters.shapes,
+        sharding.tree_shardings(parameters.axes, mesh),
+    )
+    params = load_params(pathlib.Path(model_dir) / CHECKPOINTS, step, abstract)
+    lengths = described["feature_lengths"]
+    return Predictor(config, params, vocabulary_of(described), lengths, mesh)
+
+
+def latest_step(model_dir: str | os.PathLike[str]) -> int:
+    """The newest checkpoint's step.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    with Store(pathlib.Path(model_dir) / CHECKPOINTS) as store:
+        step = store.latest()
+    if step is None:
+        raise FileNotFoundError(f"expected a checkpoint in {model_dir}, found none")
+    return step

@@ -1,0 +1,59 @@
+"""Tables of an evaluation, for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_metrics(summary: Mapping[str, Any]) -> None:
+    """Prints what `hyperx.runs.evaluate.evaluate` found.
+
+    Args:
+        summary: ``task``, ``split``, ``step``, ``data`` (counts by task) and
+            ``metrics`` (metric by control and task).
+    """
+    console = Console(highlight=False)
+    metrics = summary["metrics"]
+    for task in next(iter(metrics.values())):
+        by_control = {control: tasks[task] for control, tasks in metrics.items()}
+        title = f"{task} · {summary['split']} · step {summary['step']}"
+        console.print(_table(title, by_control))
+        console.print(_counts(summary["data"].get(task, {})))
+
+
+def _table(title: str, by_control: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row for the whole task and one per category; a column per metric, control."""
+    matched = next(iter(by_control.values()))
+    names = [name for name in matched if "/" not in name]
+    table = Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("")
+    for name in names:
+        for control in by_control:
+            table.add_column(f"{name}\n{control}", justify="right")
+    rows = {"all": ""}
+    prefix = f"{names[0]}/category/"
+    categories = [name[len(prefix) :] for name in matched if name.startswith(prefix)]
+    rows |= {category: f"/category/{category}" for category in sorted(categories)}
+    for label, suffix in rows.items():
+        cells = [
+            f"{values.get(name + suffix, float('nan')):.1f}"
+            for name in names
+            for values in by_control.values()
+        ]
+        table.add_row(label, *cells)
+    return table
+
+
+def _counts(data: Mapping[str, Any]) -> str:
+    cut = ", ".join(
+        f"{count} {feature}" for feature, count in data.get("truncated", {}).items()
+    )
+    parts = [f"{data.get('examples', 0)} examples"]
+    if "conditions" in data:
+        parts.append(f"{data['conditions']} conditions")
+    if cut:
+        parts.append(f"cut to length: {cut}")
+    return "; ".join(parts) + "\n"

@@ -1,0 +1,325 @@
+"""Training: from a configuration to checkpoints, as one linear story."""
+
+import collections
+import dataclasses
+import logging
+import math
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from hyperx import model, sharding
+from hyperx.checkpoints import description
+from hyperx.checkpoints.store import Store, load_params
+from hyperx.config import T5Config
+from hyperx.data import batches as batches_lib
+from hyperx.data import examples as examples_lib
+from hyperx.inference.predictor import Predictor
+from hyperx.methods.method import Method
+from hyperx.optim.optimizers import Optimizer
+from hyperx.runs import configuration, models, progress
+from hyperx.runs.evaluate import Evaluator
+from hyperx.runs.metrics_log import MetricsLog
+from hyperx.runs.state import Recipe, TrainState, initial, load_initial
+from hyperx.runs.step import make_step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What is trained on.
+
+    Attributes:
+        mixture_or_task_name: a name in the seqio registries.
+        split: of it.
+        feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``.
+        batch_size: rows in a batch (G * R).
+        rows: rows that share a condition (R).
+        seed: orders the data.
+        use_cached: whether to read seqio's cache.
+        registered: tasks that a configuration registered on the way here.
+    """
+
+    mixture_or_task_name: str
+    split: str = "train"
+    feature_lengths: Mapping[str, int]
+    batch_size: int
+    rows: int = 1
+    seed: int = 0
+    use_cached: bool = False
+    registered: Sequence[str] = ()
+
+    @property
+    def groups(self) -> int:
+        """Conditions in a batch (G)."""
+        if self.batch_size % self.rows:
+            raise ValueError(
+                f"expected BATCH_SIZE to be a multiple of ROWS={self.rows}, got "
+                f"{self.batch_size}"
+            )
+        return self.batch_size // self.rows
+
+    def load(self, reads: str) -> batches_lib.GroupedBatches:
+        """Reads the examples and arranges them in batches for this process."""
+        features = batches_lib.FEATURES_READ[reads]
+        missing = [name for name in features if name not in self.feature_lengths]
+        if missing:
+            raise ValueError(
+                f"expected TASK_FEATURE_LENGTHS with {list(features)}, got no {missing}"
+            )
+        examples = examples_lib.load(
+            self.mixture_or_task_name,
+            self.split,
+            feature_lengths={name: self.feature_lengths[name] for name in features},
+            use_cached=self.use_cached,
+        )
+        logger.info("training examples: %s", examples.report())
+        return batches_lib.GroupedBatches(
+            examples,
+            groups=self.groups,
+            rows=self.rows,
+            feature_lengths=self.feature_lengths,
+            reads=reads,
+            seed=self.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+
+def train(
+    *,
+    model_dir: str | os.PathLike[str],
+    backbone: T5Config,
+    method: Method,
+    vocabulary: str,
+    data: TrainingData,
+    optimizer: Optimizer,
+    total_steps: int,
+    frozen: Sequence[str] = (),
+    initial_checkpoint_path: str | None = None,
+    save_period: int = 1000,
+    keep_checkpoints: int = 2,
+    log_period: int = 10,
+    eval_period: int | None = None,
+    evaluator: Evaluator | None = None,
+    micro_batches: int = 1,
+    z_loss: float = 0.0,
+    model_parallel: int = 1,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Trains a model, or goes on training the one in `model_dir`.
+
+    The same call after a kill continues at the last checkpoint and ends with the same
+    parameters as a run that was never killed.
+
+    Args:
+        model_dir: receives checkpoints, metrics and the configuration.
+        backbone: sizes of the T5.
+        method: what adapts it.
+        vocabulary: see `hyperx.data.vocabularies.get`.
+        data: what is trained on.
+        optimizer: updates what trains.
+        total_steps: the step to stop at, counted from the first run's start.
+        frozen: regular expressions of parameters that do not train.
+        initial_checkpoint_path: a model directory to start from, or None.
+        save_period: steps between checkpoints; the last step is always saved.
+        keep_checkpoints: how many of the newest to keep.
+        log_period: steps between lines of ``metrics.jsonl``.
+        eval_period: steps between evaluations; None for none.
+        evaluator: what to evaluate with then.
+        micro_batches: see `hyperx.runs.step.make_step`.
+        z_loss: see `hyperx.ops.losses.cross_entropy`.
+        model_parallel: size of the mesh's model axis; the rest is data.
+        seed: of initialisation and dropout.
+
+    Returns:
+        The metrics of the last step taken, and ``step``.
+
+    Raises:
+        FloatingPointError: when the loss is not finite; the last good checkpoint stays.
+        ValueError: when `model_dir` holds another model, or settings contradict.
+    """
+    config = model.ModelConfig(backbone=backbone, method=method)
+    models.check_vocabulary(vocabulary, backbone)
+    mesh = sharding.make_mesh(model=model_parallel)
+    recipe = Recipe(config, optimizer, frozen)
+    batches = data.load(method.reads)
+    described = models.describe(config, vocabulary, data.feature_lengths)
+    description.write(model_dir, described)
+
+    with Store(
+        pathlib.Path(model_dir) / models.CHECKPOINTS,
+        save_period=save_period,
+        keep=keep_checkpoints,
+    ) as store:
+        state = _start(recipe, store, mesh, seed, initial_checkpoint_path)
+        configuration.write(model_dir)
+        loop = _Loop(
+            recipe=recipe,
+            store=store,
+            mesh=mesh,
+            log=MetricsLog(model_dir, resumed_step=int(state.step)),
+            log_period=log_period,
+            eval_period=eval_period if evaluator else None,
+            evaluate=lambda params, step: _evaluate(
+                evaluator, config, params, described, mesh, step
+            ),
+        )
+        step = make_step(
+            recipe,
+            micro_batches=micro_batches,
+            z_loss=z_loss,
+            dropout=backbone.dropout_rate > 0,
+        )
+        return loop.run(step, state, batches, total_steps, jax.random.key(seed + 1))
+
+
+def _start(
+    recipe: Recipe,
+    store: Store,
+    mesh: Mesh,
+    seed: int,
+    initial_checkpoint_path: str | None,
+) -> TrainState:
+    """The newest checkpoint's state, else a fresh one, perhaps from another model's."""
+    abstract = recipe.abstract(mesh)
+    latest = store.latest()
+    if latest is not None:
+        logger.info("continuing at step %d", latest)
+        return store.restore(latest, abstract)
+    state = initial(recipe, abstract, mesh, seed)
+    if initial_checkpoint_path is None:
+        return state
+    loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
+    params, counts = load_initial(state.params, loaded)
+    logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
+    return state.replace(params=params)
+
+
+def _evaluate(
+    evaluator: Evaluator,
+    config: model.ModelConfig,
+    params: Any,
+    described: Mapping[str, Any],
+    mesh: Mesh,
+    step: int,
+) -> dict[str, float]:
+    """Evaluates parameters in training, by real decoding."""
+    predictor = Predictor(
+        config,
+        params,
+        models.vocabulary_of(described),
+        described["feature_lengths"],
+        mesh,
+    )
+    return evaluator.flat(evaluator.run(predictor, step=step))
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Loop:
+    """Steps, and what happens between them."""
+
+    recipe: Recipe
+    store: Store
+    mesh: Mesh
+    log: MetricsLog
+    log_period: int
+    eval_period: int | None
+    evaluate: Any
+
+    def run(
+        self,
+        step: Any,
+        state: TrainState,
+        batches: batches_lib.GroupedBatches,
+        total_steps: int,
+        key: jax.Array,
+    ) -> dict[str, float]:
+        """Trains up to `total_steps`; returns the last metrics."""
+        start = int(state.step)
+        last: dict[str, float] = {"step": start}
+        if start >= total_steps:
+            logger.info("nothing to do: step %d of %d", start, total_steps)
+            return last
+        compiled = jax.jit(step, donate_argnums=0)
+        # Metrics are read one step late, so that the next step is already running.
+        waiting: collections.deque = collections.deque()
+        with (
+            sharding.use(self.mesh),
+            _termination() as terminated,
+            progress.Bar(total_steps, start) as bar,
+        ):
+            for batch in self._placed(batches, start, total_steps):
+                state, metrics = compiled(state, batch, key)
+                start += 1
+                waiting.append((start, metrics, batch["encoder_tokens"].shape))
+                final = start == total_steps or terminated.is_set()
+                saving = final or self.store.due(start)
+                evaluating = bool(self.eval_period) and start % self.eval_period == 0
+                while len(waiting) > (0 if saving or evaluating else 1):
+                    last = self._finish(*waiting.popleft(), bar)
+                if saving:
+                    self.store.save(start, state)
+                if evaluating:
+                    self.log.write(start, "eval", self.evaluate(state.params, start))
+                if final:
+                    break
+        self.store.wait()
+        self.log.close()
+        if start < total_steps:
+            logger.warning("stopped by SIGTERM: step %d is saved", start)
+        return last
+
+    def _placed(
+        self, batches: batches_lib.GroupedBatches, start: int, stop: int
+    ) -> Iterator[dict[str, jax.Array]]:
+        """Batches as global arrays on the mesh, made ahead of time."""
+        for batch in batches_lib.prefetch(batches, start, stop):
+            shardings = sharding.batch_shardings(batch, self.mesh)
+            yield {
+                name: jax.make_array_from_process_local_data(shardings[name], array)
+                for name, array in batch.items()
+            }
+
+    def _finish(
+        self, step: int, metrics: dict[str, jax.Array], shape: tuple, bar: Any
+    ) -> dict[str, float]:
+        """Reads the metrics of a step that was taken; refuses a loss that is no number."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not math.isfinite(values["loss"]) or not math.isfinite(
+            values["gradient_norm"]
+        ):
+            good = self.store.latest()
+            kept = "no checkpoint yet" if good is None else f"step {good} is intact"
+            raise FloatingPointError(
+                f"expected a finite loss at step {step}, got loss {values['loss']}, "
+                f"gradient norm {values['gradient_norm']}; {kept}"
+            )
+        bar.update(step, loss=values["loss"], rows=shape[0] * shape[1])
+        if step % self.log_period == 0:
+            steps, rows = bar.per_second()
+            rates = {"steps_per_second": steps, "rows_per_second": rows}
+            self.log.write(step, "train", values | rates)
+        return values | {"step": step}
+
+
+class _termination:
+    """Within it, SIGTERM asks for an orderly end instead of ending the process."""
+
+    def __enter__(self) -> threading.Event:
+        event = threading.Event()
+        self._previous = None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
+        return event
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
