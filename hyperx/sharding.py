@@ -81,7 +81,9 @@ def spec(names: Names) -> PartitionSpec:
     rules = dict(RULES)
     for name in names:
         if name is not None and name not in rules:
-            raise ValueError(f"expected a logical axis among {sorted(rules)}, got {name!r}")
+            raise ValueError(
+                f"expected a logical axis among {sorted(rules)}, got {name!r}"
+            )
     return PartitionSpec(*(rules[name] if name else None for name in names))
 
 
@@ -107,7 +109,9 @@ def constrain(x: jax.Array, names: Names) -> jax.Array:
         )
     if len(names) != x.ndim:
         raise ValueError(f"expected {x.ndim} axis names for {x.shape}, got {names}")
-    names = tuple(None if size == 1 else name for name, size in zip(names, x.shape, strict=True))
+    names = tuple(
+        None if size == 1 else name for name, size in zip(names, x.shape, strict=True)
+    )
     partition = spec(names)
     for name, axis, size in zip(names, partition, x.shape, strict=True):
         if axis is not None and size % mesh.shape[axis]:
@@ -137,6 +141,21 @@ def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedShar
     """Shardings of a grouped batch: the groups, its first axis, lie on ``data``."""
     sharding = NamedSharding(mesh, spec(("task",)))
     return dict.fromkeys(batch, sharding)
+
+
+def check_groups(groups: int, mesh: Mesh, micro_batches: int = 1) -> None:
+    """Checks that every device gets equally many groups of every micro-batch.
+
+    Raises:
+        ValueError: if not.
+    """
+    parts = mesh.shape["data"] * micro_batches
+    if groups % parts:
+        raise ValueError(
+            f"expected the conditions of a batch (BATCH_SIZE / ROWS) to divide by "
+            f"{parts}: {mesh.shape['data']} (data axis of the mesh) x {micro_batches} "
+            f"(MICRO_BATCHES), got {groups}"
+        )
 
 
 def logical_axes(variables: Any) -> Any:

@@ -3,7 +3,8 @@
 import os
 import pathlib
 
-# Before the first device is asked for.
+# Compiling dominates these tests: spend no time on optimising what runs once.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax

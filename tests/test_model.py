@@ -114,9 +114,7 @@ def test_encoder_reads_the_condition_unadapted(hint):
         lambda p: module.apply({"params": p}, tokens, method="condition").memory
     )(params)
     mask = np.asarray(got.mask)
-    np.testing.assert_allclose(
-        got.hidden[mask], expected.hidden[:, 0][mask], atol=1e-6
-    )
+    np.testing.assert_allclose(got.hidden[mask], expected.hidden[:, 0][mask], atol=1e-6)
     assert not np.any(got.hidden[~mask])
 
 
@@ -159,5 +157,7 @@ def test_abstract_parameters_equal_real_ones(hint):
     _, params = hint
     abstract = model.abstract_parameters(tiny_hint())
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
-    assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), abstract.shapes)
+    assert shapes == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), abstract.shapes
+    )
     jax.tree.map(lambda leaf, names: sharding.spec(names), params, abstract.axes)

@@ -131,7 +131,7 @@ class DecoderBlock(_Block):
     def __call__(
         self, x: jax.Array, layer: LayerInputs, shared: SharedInputs
     ) -> tuple[jax.Array, Cache | None]:
-        """Maps hidden states ``[G, R, T, D]``; returns the updated cache beside them."""
+        """Maps hidden states ``[G, R, T, D]``; the updated cache comes with them."""
         parts = shared.emit(layer.emission)
         normal = self.pre_self_attention_layer_norm(x)
         key, value = self.self_attention.keys_values(normal)
@@ -149,9 +149,7 @@ class DecoderBlock(_Block):
         x = x + self.dropout(self.encoder_decoder_attention(normal, segments))
         return self._adapted_mlp(x, parts.mlp.adapter), cache
 
-    def project(
-        self, carry: None, layer: None, shared: Encoded
-    ) -> tuple[None, Memory]:
+    def project(self, carry: None, layer: None, shared: Encoded) -> tuple[None, Memory]:
         """Cross-attention keys and values of a source, for this layer."""
         del carry, layer
         key, value = self.encoder_decoder_attention.keys_values(shared.hidden)

@@ -176,4 +176,6 @@ class Mlp(nn.Module):
         hidden = sharding.constrain(hidden, names)
         hidden = Dropout(config.dropout_rate, broadcast=(-2,))(hidden)
         names = (axes.MLP, axes.EMBED)
-        return Projection(config.embed_dim, names, dtype=config.dtype, name="wo")(hidden)
+        return Projection(config.embed_dim, names, dtype=config.dtype, name="wo")(
+            hidden
+        )

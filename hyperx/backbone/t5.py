@@ -77,9 +77,7 @@ class Encoder(nn.Module):
         self.encoder_norm = RMSNorm(config.norm_epsilon, config.dtype)
         self.dropout = Dropout(config.dropout_rate, broadcast=(-2,))
 
-    def __call__(
-        self, x: jax.Array, mask: jax.Array, emission: Emission
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array, emission: Emission) -> jax.Array:
         """Encodes ``[G, R, S, D]`` embeddings, visible where `mask` ``[G, R, S]``."""
         positions = jnp.arange(x.shape[2])
         bias = relative_positions.bias(
@@ -253,6 +251,13 @@ def start_cache(config: T5Config, groups: int, rows: int, length: int) -> Cache:
         config.num_heads,
         config.head_dim,
     )
-    names = (axes.LAYERS, axes.GROUPS, axes.ROWS, axes.LENGTH, axes.HEADS, axes.HEAD_DIM)
+    names = (
+        axes.LAYERS,
+        axes.GROUPS,
+        axes.ROWS,
+        axes.LENGTH,
+        axes.HEADS,
+        axes.HEAD_DIM,
+    )
     empty: Any = sharding.constrain(jnp.zeros(shape, config.dtype), names)
     return Cache(empty, empty)

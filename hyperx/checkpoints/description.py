@@ -3,14 +3,23 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FILE = "model.json"
 
 
-def write(model_dir: str | os.PathLike[str], description: Mapping[str, Any]) -> None:
-    """Writes the description of `model_dir` unless it is there already.
+def write(
+    model_dir: str | os.PathLike[str],
+    description: Mapping[str, Any],
+    free: Sequence[str] = (),
+) -> None:
+    """Writes the description of `model_dir`, the first one or another of its model.
+
+    Args:
+        model_dir: created where missing.
+        description: anything that JSON can hold.
+        free: fields, such as ``a.b``, in which it may differ from the one there.
 
     Raises:
         ValueError: if the directory holds another model.
@@ -18,14 +27,14 @@ def write(model_dir: str | os.PathLike[str], description: Mapping[str, Any]) -> 
     path = pathlib.Path(model_dir) / FILE
     description = json.loads(json.dumps(description))
     if path.exists():
-        differences = compare(description, read(model_dir))
+        different = compare(description, read(model_dir))
+        differences = [line for line in different if not line.startswith(tuple(free))]
         if differences:
             raise ValueError(
                 f"{path} describes another model: "
                 + "; ".join(differences)
                 + ". Choose another MODEL_DIR, or the settings it was trained with"
             )
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(description, indent=2) + "\n")

@@ -36,7 +36,9 @@ class InstructionEncoder(nn.Module):
         mask = tokens != PAD
         visible = jnp.ones_like(mask) if self.see_padding else mask
         if self.tied:
-            rows = backbone.encode(tokens[:, None], Emission.nothing(), visible[:, None])
+            rows = backbone.encode(
+                tokens[:, None], Emission.nothing(), visible[:, None]
+            )
             hidden = rows.hidden[:, 0]
         else:
             embedded = backbone.embed(tokens[:, None])

@@ -146,9 +146,7 @@ class QueryGenerator(nn.Module):
         """Kernels of one kind's head, initialised by fan-in."""
         embed = self.config.backbone.embed_dim
         wi = boxed(nn.initializers.normal(embed**-0.5), axes.EMBED, axes.HEAD_MLP)
-        wo = boxed(
-            nn.initializers.normal(hidden**-0.5), axes.HEAD_MLP, axes.EMBED_OUT
-        )
+        wo = boxed(nn.initializers.normal(hidden**-0.5), axes.HEAD_MLP, axes.EMBED_OUT)
         return {
             "wi": self.param(f"head_{kind}_wi", wi, (embed, hidden)),
             "wo": self.param(f"head_{kind}_wo", wo, (hidden, out)),

@@ -167,7 +167,9 @@ class Predictor:
         counts = [len(options) for options in choices]
         if not sum(counts):
             return [np.zeros(0) for _ in counts]
-        repeated = [x for x, count in zip(inputs, counts, strict=True) for _ in range(count)]
+        repeated = [
+            x for x, count in zip(inputs, counts, strict=True) for _ in range(count)
+        ]
         sources = self.encode_text(repeated, self._input_feature())
         flat = [option for options in choices for option in options]
         targets = self.encode_text(flat, "targets")
@@ -210,7 +212,9 @@ class Predictor:
         ids = [list(self.vocabulary.encode(text)) for text in texts]
         cut = sum(len(row) > limit for row in ids)
         if cut:
-            logger.warning("%d of %d %s cut to %d tokens", cut, len(ids), feature, limit)
+            logger.warning(
+                "%d of %d %s cut to %d tokens", cut, len(ids), feature, limit
+            )
         ids = [[*row[:limit], decoding.EOS] for row in ids]
         tokens = np.zeros((len(ids), max(map(len, ids), default=1)), np.int32)
         for row, values in zip(tokens, ids, strict=True):
@@ -302,5 +306,3 @@ def _pad_rows(tokens: np.ndarray) -> np.ndarray:
     """Pads the row axis of ``[G, R, S]`` to a power of two."""
     missing = _bucket(tokens.shape[1]) - tokens.shape[1]
     return np.pad(tokens, ((0, 0), (0, missing), (0, 0)))
-
-

@@ -64,7 +64,9 @@ def attend(
     out, start = 0.0, 0
     for segment, score in zip(segments, scores, strict=True):
         part = jax.lax.slice_in_dim(weights, start, start + score.shape[-1], axis=-1)
-        equation = "GRHTS,GSHK->GRTHK" if segment.key.ndim == 4 else "GRHTS,GRSHK->GRTHK"
+        equation = (
+            "GRHTS,GSHK->GRTHK" if segment.key.ndim == 4 else "GRHTS,GRSHK->GRTHK"
+        )
         out = out + jnp.einsum(equation, part, segment.value)
         start += score.shape[-1]
     return out

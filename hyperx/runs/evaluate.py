@@ -4,12 +4,13 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hyperx import sharding
+from hyperx.adaptation import TaskState
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, progress, report
@@ -111,32 +112,37 @@ class Evaluator:
     ) -> np.ndarray:
         """Tokens ``[N, T]``; every distinct condition is read once."""
         out = np.zeros((len(inputs), self._max_new_tokens), np.int32)
-        plan = list(blocks(conditions, len(inputs), self._groups))
-        with progress.Bar(len(plan), description="decode") as bar:
-            for done, (which, members) in enumerate(plan, start=1):
-                self._decode_block(predictor, which, members, inputs, out)
-                bar.update(done, rows=sum(map(len, members)))
+        done = 0
+        with progress.Bar(len(inputs), description="decode") as bar:
+            for which, members in blocks(conditions, len(inputs), self._groups):
+                state = predictor.state_of_tokens(which)
+                for rows in self._chunks(members):
+                    self._decode_chunk(predictor, state, rows, inputs, out)
+                    count = sum(map(len, rows))
+                    done += count
+                    bar.update(done, rows=count)
         return out
 
-    def _decode_block(
+    def _chunks(self, members: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Up to `rows` of the rows of every condition at a time."""
+        for start in range(0, max(map(len, members)), self._rows):
+            yield [rows[start : start + self._rows] for rows in members]
+
+    def _decode_chunk(
         self,
         predictor: Predictor,
-        conditions: np.ndarray | None,
+        state: TaskState,
         members: list[np.ndarray],
         inputs: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """Decodes the rows of up to `groups` conditions under one state."""
-        state = predictor.state_of_tokens(conditions)
-        longest = max(map(len, members))
-        for start in range(0, longest, self._rows):
-            tokens = np.zeros((self._groups, self._rows, inputs.shape[1]), np.int32)
-            taken = [rows[start : start + self._rows] for rows in members]
-            for group, rows in enumerate(taken):
-                tokens[group, : len(rows)] = inputs[rows]
-            decoded, _ = predictor.generate_tokens(tokens, state, self._max_new_tokens)
-            for group, rows in enumerate(taken):
-                out[rows] = decoded[group, : len(rows)]
+        """Decodes some rows of each condition of `state` into `out`."""
+        tokens = np.zeros((self._groups, self._rows, inputs.shape[1]), np.int32)
+        for group, rows in enumerate(members):
+            tokens[group, : len(rows)] = inputs[rows]
+        decoded, _ = predictor.generate_tokens(tokens, state, self._max_new_tokens)
+        for group, rows in enumerate(members):
+            out[rows] = decoded[group, : len(rows)]
 
 
 def blocks(

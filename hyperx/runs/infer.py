@@ -1,8 +1,10 @@
 """Inference over files: JSON lines in, JSON lines out."""
 
 import contextlib
+import io
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
@@ -43,9 +45,19 @@ def infer(
 
     Returns:
         How many lines could not be read.
+
+    Raises:
+        FileNotFoundError: without a model, an input or a folder for the output.
+        ValueError: for a `condition` that the model would not read.
     """
+    _check_folder(output)
     predictor = models.load(model_dir, step, vocabulary=vocabulary)
     conditioned = predictor.config.method.reads == "condition"
+    if condition is not None and not conditioned:
+        raise ValueError(
+            "expected no condition for a model without hypernetwork, which reads "
+            f"{predictor.config.method.reads!r} alone, got {condition[:60]!r}"
+        )
     with _opened(input, "r") as source:
         rows, bad = read_rows(source, condition, conditioned)
     for number, reason in bad:
@@ -89,27 +101,38 @@ def read_rows(
         if not text.strip():
             continue
         try:
-            text.encode()  # bytes that are no UTF-8 were read as lone surrogates
+            row = {"condition": condition, "input": _checked(text)}
             if condition is None:
                 row = _row(text, conditioned)
-            else:
-                row = {"condition": condition, "input": text}
             rows.append({"line": number} | row)
         except ValueError as error:
             bad.append((number, str(error)))
     return rows, bad
 
 
+def _checked(text: str) -> str:
+    """Refuses lone surrogates: JSON's own, and bytes that are no UTF-8 as read here."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"expected UTF-8, got {text[:60]!a}") from None
+    return text
+
+
 def _row(text: str, conditioned: bool) -> dict[str, str | None]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"expected a JSON object, got {text[:60]!r}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"expected a JSON object, got {text[:60]!r}: {error}"
+        ) from None
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")
-    for key in ("input", *(["condition"] if conditioned else [])):
+    reads = conditioned or value.get("condition") is not None
+    for key in ("input", "condition") if reads else ("input",):
         if not isinstance(value.get(key), str):
             raise ValueError(f"expected a string {key!r}, got {value.get(key)!r}")
+        _checked(value[key])
     return {"condition": value.get("condition"), "input": value["input"]}
 
 
@@ -135,11 +158,23 @@ def _answer(
         yield row | {"output": text}
 
 
+def _check_folder(output: str) -> None:
+    """Refuses an output file that could not be written once all is answered."""
+    folder = pathlib.Path(output).absolute().parent
+    if output != "-" and not folder.is_dir():
+        raise FileNotFoundError(f"expected a folder for the output, got {folder}")
+
+
 @contextlib.contextmanager
 def _opened(path: str, mode: str) -> Iterator[TextIO]:
     """A file, replaced only once it is complete; or a standard stream for ``-``."""
+    if path == "-" and mode == "r":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        yield sys.stdin
+        return
     if path == "-":
-        yield sys.stdin if mode == "r" else sys.stdout
+        yield sys.stdout
         return
     partial = f"{path}.partial" if mode == "w" else path
     with open(partial, mode, encoding="utf-8", errors="surrogateescape") as file:

@@ -19,6 +19,14 @@ from hyperx.model import ModelConfig, abstract_parameters
 
 CHECKPOINTS = "checkpoints"
 
+# What may differ between the runs that train one model: how it is computed and fed.
+FREE = (
+    "model.backbone.dropout_rate",
+    "model.backbone.dtype",
+    "model.backbone.remat",
+    "feature_lengths",
+)
+
 
 def describe(
     config: ModelConfig, vocabulary: str | None, feature_lengths: Mapping[str, int]

@@ -66,6 +66,7 @@ def make_step(
             "cross_entropy": sums["cross_entropy"] / tokens,
             "accuracy": sums["correct"] / tokens,
             "gradient_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
             "tokens": sums["tokens"],
         }
         params = freezing.merge(trained, frozen)

@@ -143,16 +143,18 @@ def train(
         The metrics of the last step taken, and ``step``.
 
     Raises:
-        FloatingPointError: when the loss is not finite; the last good checkpoint stays.
+        FloatingPointError: when the loss, a gradient or an update is not finite; the
+            last checkpoint is from before it.
         ValueError: when `model_dir` holds another model, or settings contradict.
     """
     config = model.ModelConfig(backbone=backbone, method=method)
     models.check_vocabulary(vocabulary, backbone)
     mesh = sharding.make_mesh(model=model_parallel)
+    sharding.check_groups(data.groups, mesh, micro_batches)
     recipe = Recipe(config, optimizer, frozen)
     batches = data.load(method.reads)
     described = models.describe(config, vocabulary, data.feature_lengths)
-    description.write(model_dir, described)
+    description.write(model_dir, described, models.FREE)
 
     with Store(
         pathlib.Path(model_dir) / models.CHECKPOINTS,
@@ -248,7 +250,8 @@ class _Loop:
         if start >= total_steps:
             logger.info("nothing to do: step %d of %d", start, total_steps)
             return last
-        compiled = jax.jit(step, donate_argnums=0)
+        where = jax.tree.map(lambda leaf: leaf.sharding, state)
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
         # Metrics are read one step late, so that the next step is already running.
         waiting: collections.deque = collections.deque()
         with (
@@ -291,16 +294,16 @@ class _Loop:
     def _finish(
         self, step: int, metrics: dict[str, jax.Array], shape: tuple, bar: Any
     ) -> dict[str, float]:
-        """Reads the metrics of a step that was taken; refuses a loss that is no number."""
+        """Reads the metrics of a step that was taken; refuses what is no number."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]) or not math.isfinite(
-            values["gradient_norm"]
-        ):
+        if not all(map(math.isfinite, values.values())):
+            self.store.wait()
             good = self.store.latest()
-            kept = "no checkpoint yet" if good is None else f"step {good} is intact"
             raise FloatingPointError(
-                f"expected a finite loss at step {step}, got loss {values['loss']}, "
-                f"gradient norm {values['gradient_norm']}; {kept}"
+                f"expected a finite loss, gradient and update at step {step}, got loss "
+                f"{values['loss']}, norms {values['gradient_norm']} and "
+                f"{values['update_norm']}; "
+                + ("no checkpoint yet" if good is None else f"step {good} is intact")
             )
         bar.update(step, loss=values["loss"], rows=shape[0] * shape[1])
         if step % self.log_period == 0:

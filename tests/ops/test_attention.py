@@ -31,7 +31,9 @@ def test_shared_segment_equals_its_copies(query, own):
     key, value = normal(3, G, 6, H, K), normal(4, G, 6, H, K)
     copies = Segment(*(jnp.repeat(x[:, None], R, axis=1) for x in (key, value)))
     shared = attention.attend(query, (Segment(key, value), own))
-    np.testing.assert_allclose(shared, attention.attend(query, (copies, own)), atol=1e-6)
+    np.testing.assert_allclose(
+        shared, attention.attend(query, (copies, own)), atol=1e-6
+    )
 
 
 def test_segments_equal_one_joined_segment(query, own):

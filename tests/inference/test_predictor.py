@@ -1,0 +1,142 @@
+"""Decoding and scoring: what is kept equals what is computed anew."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import TINY, initial_params, tiny_hint
+
+from hyperx import adaptation, load_state, model, sharding
+from hyperx.inference import decoding
+from hyperx.inference.predictor import Predictor
+from hyperx.methods import plain
+
+LENGTHS = {"condition": 12, "inputs": 10, "prompt": 20, "targets": 8}
+
+
+class Letters:
+    """A vocabulary of letters: a is 2, b is 3, and so on."""
+
+    def encode(self, text):
+        return [ord(letter) - ord("a") + 2 for letter in text]
+
+    def decode(self, ids):
+        return "".join(
+            chr(index - 2 + ord("a")) if index < 28 else "?" for index in ids
+        )
+
+
+def predictor(config, seed=0):
+    with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
+        return Predictor(config, initial_params(config, seed), Letters(), LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def hint():
+    return predictor(tiny_hint())
+
+
+@pytest.fixture(scope="module")
+def state(hint):
+    return hint.adapt("replace")
+
+
+def test_cached_decoding_equals_teacher_forcing(hint, state):
+    """With adapters, prefixes and fusion on; EOS is suppressed to decode to the end."""
+    inputs = hint.encode_text(["abc", "defgh", "i"], "inputs")
+    tokens, scores = hint.generate_tokens(inputs[None], state, 12)
+    shifted = np.pad(tokens[0, :, :-1], ((0, 0), (1, 0)))
+    logits = hint.logits(inputs, shifted, state)
+    log_probabilities = np.asarray(jax.nn.log_softmax(logits))
+    for row, expected, score in zip(
+        tokens[0], log_probabilities, scores[0], strict=True
+    ):
+        ends = np.flatnonzero(row == decoding.EOS)
+        length = ends[0] + 1 if ends.size else len(row)
+        np.testing.assert_array_equal(row[:length], expected[:length].argmax(-1))
+        assert not row[length:].any()
+        chosen = expected[np.arange(length), row[:length]].sum()
+        np.testing.assert_allclose(score, chosen, atol=1e-4)
+
+
+def test_rows_do_not_depend_on_their_company(hint, state):
+    together = hint.generate(["abc", "defgh", "i"], state, max_new_tokens=6)
+    alone = [
+        hint.generate([x], state, max_new_tokens=6)[0] for x in ("abc", "defgh", "i")
+    ]
+    assert together == alone
+
+
+def test_several_conditions_equal_each_alone(hint):
+    states = hint.adapt(["replace", "swap"])
+    inputs = hint.encode_text(["abc", "de"], "inputs")
+    both, _ = hint.generate_tokens(np.stack([inputs, inputs]), states, 6)
+    for index in range(2):
+        alone, _ = hint.generate_tokens(inputs[None], states.take([index]), 6)
+        np.testing.assert_array_equal(both[index], alone[0])
+
+
+def test_one_state_broadcasts_over_groups(hint, state):
+    inputs = hint.encode_text(["abc", "de", "fg", "hi"], "inputs")
+    rows, _ = hint.generate_tokens(inputs[None], state, 6)
+    groups, _ = hint.generate_tokens(inputs[:, None], state, 6)
+    np.testing.assert_array_equal(rows[0], groups[:, 0])
+
+
+def test_score_equals_logits(hint, state):
+    inputs, choices = ["abc", "de"], [["xy", "z"], ["w"]]
+    got = hint.score(inputs, choices, state)
+    assert [len(scores) for scores in got] == [2, 1]
+    for text, options, scores in zip(inputs, choices, got, strict=True):
+        for option, score in zip(options, scores, strict=True):
+            source = hint.encode_text([text], "inputs")
+            target = hint.encode_text([option], "targets")
+            shifted = np.pad(target[:, :-1], ((0, 0), (1, 0)))
+            logits = hint.logits(source, shifted, state)
+            table = np.asarray(jax.nn.log_softmax(logits))[0]
+            expected = table[np.arange(target.shape[1]), target[0]].sum()
+            np.testing.assert_allclose(score, expected, atol=1e-4)
+
+
+def test_saved_state_serves_without_the_condition(hint, state, tmp_path):
+    state.save(tmp_path / "state")
+    loaded = load_state(tmp_path / "state")
+    inputs = ["abc", "de"]
+    assert hint.generate(inputs, loaded) == hint.generate(inputs, state)
+
+
+def test_state_of_another_model_is_refused(hint, state):
+    other = predictor(tiny_hint(), seed=1)
+    with pytest.raises(
+        ValueError, match="expected a state of model .* got one of model"
+    ):
+        other.generate(["abc"], state)
+    assert predictor(tiny_hint()).fingerprint == hint.fingerprint != other.fingerprint
+
+
+def test_misuse_is_explained(hint, state):
+    with pytest.raises(ValueError, match="expected a state made by `adapt`, got None"):
+        hint.generate(["abc"])
+    with pytest.raises(ValueError, match="expected a state of one condition, got 2"):
+        hint.generate(["abc"], adaptation.concat([state, state]))
+    with pytest.raises(ValueError, match="one list of choices per input, got 1 lists"):
+        hint.score(["a", "b"], [["c"]], state)
+
+
+def test_nothing_in_nothing_out(hint, state):
+    assert hint.generate([], state) == []
+    assert hint.score([], [], state) == []
+    assert [len(x) for x in hint.score(["a", "b"], [[], []], state)] == [0, 0]
+
+
+def test_plain_models_have_no_state():
+    baseline = predictor(model.ModelConfig(backbone=TINY, method=plain.Plain()))
+    assert len(baseline.generate(["abc"], max_new_tokens=3)) == 1
+    with pytest.raises(ValueError, match="it has nothing to adapt"):
+        baseline.adapt("replace")
+
+
+def test_over_long_text_is_cut_before_eos_and_reported(hint, caplog):
+    tokens = hint.encode_text(["abcdefghijklmnop", "ab"], "inputs")
+    assert tokens.shape == (2, LENGTHS["inputs"])
+    assert tokens[0, -1] == decoding.EOS
+    assert "1 of 2 inputs cut to 9 tokens" in caplog.text

@@ -1,0 +1,117 @@
+"""Inference over lines: nothing good is lost, nothing bad goes unsaid."""
+
+import io
+import json
+import sys
+import types
+
+import pytest
+
+from hyperx.runs import infer, models
+
+
+class EchoPredictor:
+    """Answers every input by its condition and itself; remembers its calls."""
+
+    def __init__(self, reads="condition"):
+        method = types.SimpleNamespace(reads=reads)
+        self.config = types.SimpleNamespace(method=method)
+        self.adapted, self.generated = [], []
+
+    def adapt(self, condition):
+        self.adapted.append(condition)
+        return condition
+
+    def generate(self, inputs, state, *, max_new_tokens):
+        self.generated.append(len(inputs))
+        return [f"{state}:{text}"[:max_new_tokens] for text in inputs]
+
+
+@pytest.fixture
+def predictor(monkeypatch):
+    echo = EchoPredictor()
+    monkeypatch.setattr(models, "load", lambda *args, **kwargs: echo)
+    return echo
+
+
+MALFORMED = [
+    (b'{"condition": "a", "input": ', "expected a JSON object"),
+    (b'["a", "x"]', "expected a JSON object, got list"),
+    (b'{"condition": "a"}', "expected a string 'input', got None"),
+    (b'{"input": "x"}', "expected a string 'condition', got None"),
+    (b'{"condition": ["a"], "input": "x"}', "expected a string 'condition'"),
+    (b'{"condition": "a", "input": "\xff\xfe"}', "expected UTF-8"),
+    (rb'{"condition": "a", "input": "\ud800"}', "expected UTF-8"),
+    (b"[" * 100_000, "expected a JSON object"),
+]
+
+
+def test_malformed_lines_are_reported_and_all_others_answered(
+    predictor, tmp_path, capsys
+):
+    lines, expected = [], []
+    for number, (malformed, _) in enumerate(MALFORMED):
+        good = {"condition": "ab"[number % 2], "input": f"é{number}"}
+        lines += [json.dumps(good, ensure_ascii=False).encode(), malformed, b""]
+        output = f"{good['condition']}:{good['input']}"
+        expected.append({"line": 3 * number + 1, **good, "output": output})
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b"\n".join(lines))
+    bad = infer.infer(
+        model_dir="m", input=str(source), output=str(target), batch_size=3
+    )
+    assert bad == len(MALFORMED)
+    answers = target.read_text(encoding="utf-8").splitlines()
+    assert list(map(json.loads, answers)) == expected
+    reports = [line for line in capsys.readouterr().err.splitlines() if "line" in line]
+    for number, (report, (_, why)) in enumerate(zip(reports, MALFORMED, strict=True)):
+        assert report.startswith(f"{source}, line {3 * number + 2}: ")
+        assert why in report
+    assert predictor.adapted == ["a", "b"]
+    assert predictor.generated == [3, 1, 3, 1]
+
+
+def test_one_condition_and_lines_on_standard_input(predictor, monkeypatch, capsys):
+    # A terminal's strict decoder must not stop at bytes that are no UTF-8.
+    raw = io.BytesIO("x\n\n  y é\r\n".encode() + b"\xff\n" + b'{"input": 1}\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw, encoding="utf-8"))
+    assert infer.infer(model_dir="m", condition="do") == 1
+    out, err = capsys.readouterr()
+    assert list(map(json.loads, out.splitlines())) == [
+        {"line": number, "condition": "do", "input": text, "output": f"do:{text}"}
+        for number, text in ((1, "x"), (3, "  y é"), (5, '{"input": 1}'))
+    ]
+    assert "-, line 4: expected UTF-8, got '\\udcff'" in err
+    assert predictor.adapted == ["do"]
+
+
+def test_a_model_without_hypernetwork_needs_no_condition(
+    predictor, monkeypatch, capsys
+):
+    predictor.config.method.reads = "prompt"
+    text = '{"input": "x"}\n{"condition": [1], "input": "y"}\n'
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert infer.infer(model_dir="m") == 1
+    out, _ = capsys.readouterr()
+    assert json.loads(out)["output"] == "None:x"
+    assert predictor.adapted == []
+    with pytest.raises(ValueError, match="expected no condition.*'prompt'.*got 'do'"):
+        infer.infer(model_dir="m", condition="do")
+
+
+def test_nothing_is_computed_without_a_folder_for_the_output(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "load", lambda *args, **kwargs: pytest.fail("loaded"))
+    with pytest.raises(FileNotFoundError, match="expected a folder.*nowhere"):
+        infer.infer(model_dir="m", output=str(tmp_path / "nowhere" / "out.jsonl"))
+
+
+def test_an_output_file_is_replaced_only_when_complete(
+    predictor, monkeypatch, tmp_path
+):
+    target = tmp_path / "out.jsonl"
+    target.write_text("earlier\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
+    monkeypatch.setattr(json, "dumps", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        infer.infer(model_dir="m", condition="do", output=str(target))
+    assert target.read_text() == "earlier\n"

@@ -1,0 +1,88 @@
+"""One training step: exact sums of gradients, and its randomness."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from conftest import TINY, initial_params, random_batch, tiny_hint
+
+from hyperx import config
+from hyperx.runs.state import Recipe, TrainState
+from hyperx.runs.step import make_step
+
+pytestmark = pytest.mark.usefixtures("mesh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Momentum:
+    """Keeps the first gradients as they are, which normalising optimizers hide."""
+
+    def build(self, axes):
+        return optax.sgd(0.1, momentum=0.9)
+
+
+def small_recipe(**fields):
+    sizes = dict(num_encoder_layers=1, num_decoder_layers=1) | fields
+    backbone = config.T5Config(**(vars(TINY) | sizes))
+    return Recipe(tiny_hint(backbone), Momentum())
+
+
+@pytest.fixture
+def started():
+    """A recipe, and its first state at any step."""
+    recipe = small_recipe()
+    return recipe, first_state(recipe)
+
+
+def first_state(recipe):
+    params = initial_params(recipe.config)
+    return TrainState(np.int32(0), params, recipe.transformation.init(params))
+
+
+def test_micro_batches_add_up_to_their_batch(started):
+    recipe, state = started
+    batch, key = random_batch(groups=4), jax.random.key(1)
+
+    def after(micro_batches):
+        step = make_step(
+            recipe, micro_batches=micro_batches, z_loss=0.01, dropout=False
+        )
+        return jax.device_get(jax.jit(step)(state, batch, key))
+
+    (whole, metrics), (parts, same) = after(1), after(2)
+    for name in metrics:
+        np.testing.assert_allclose(same[name], metrics[name], rtol=1e-6)
+    gradients = jax.tree_util.tree_leaves_with_path(whole.opt_state)
+    for (path, gradient), summed in zip(
+        gradients, jax.tree.leaves(parts.opt_state), strict=True
+    ):
+        size = np.linalg.norm(gradient)
+        assert size > 0, path
+        assert np.linalg.norm(summed - gradient) <= 1e-6 * size, path
+    jax.tree.map(
+        lambda one, two: np.testing.assert_allclose(one, two, atol=1e-6),
+        whole.params,
+        parts.params,
+    )
+
+
+def test_groups_must_divide_into_micro_batches(started):
+    recipe, state = started
+    step = make_step(recipe, micro_batches=3, dropout=False)
+    with pytest.raises(ValueError, match="to divide the 4 groups.*got 3"):
+        jax.eval_shape(step, state, random_batch(groups=4), jax.random.key(0))
+
+
+def test_dropout_is_drawn_anew_at_every_step():
+    recipe = small_recipe(dropout_rate=0.3)
+    state, batch = first_state(recipe), random_batch()
+    step = jax.jit(make_step(recipe, dropout=True))
+
+    def loss(number, seed):
+        at = state.replace(step=np.int32(number))
+        return float(step(at, batch, jax.random.key(seed))[1]["loss"])
+
+    assert loss(0, 1) == loss(0, 1)
+    assert len({loss(0, 1), loss(1, 1), loss(0, 2)}) == 3
