@@ -14,8 +14,8 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from hyperx import config, model, sharding
-from hyperx.methods import hint
+from hyperx import config, model, sharding  # noqa: E402
+from hyperx.methods import hint  # noqa: E402
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class QueryGeneratorConfig:
 
 
 class QueryGenerator(nn.Module):
-    """Declares queries, one cross-attention and the heads; emits adapters and prefixes."""
+    """Declares queries, one cross-attention and heads; emits adapters and prefixes."""
 
     config: QueryGeneratorConfig
 

@@ -287,7 +287,7 @@ def _plain_state() -> TaskState:
 
 
 def _bit_sum(leaf: jax.Array) -> jax.Array:
-    """Sum of an array's bits as integers, each weighted by its position, modulo 2^32."""
+    """Sum of an array's bits as integers weighted by position, modulo 2^32."""
     bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
     return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1))
 

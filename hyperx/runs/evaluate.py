@@ -54,7 +54,8 @@ class Evaluator:
         self._rows = rows
         self._max_new_tokens = max_new_tokens or self._lengths["targets"]
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019: evaluators live as long as their run
+    # Evaluators live as long as their run.
+    @functools.lru_cache(maxsize=4)  # noqa: B019
     def data(
         self, reads: str, predictions_dir: str | os.PathLike[str] | None = None
     ) -> Evaluation:

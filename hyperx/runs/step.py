@@ -76,7 +76,7 @@ def make_step(
 
 
 def _split(batch: model.Batch, parts: int) -> dict[str, jax.Array]:
-    """``[G, ...]`` to ``[parts, G / parts, ...]``, every part spread over all devices."""
+    """``[G, ...]`` to ``[parts, G / parts, ...]``, each part over all devices."""
     groups = next(iter(batch.values())).shape[0]
     if groups % parts:
         raise ValueError(
