@@ -4,6 +4,7 @@ Each command parses its flags, imports what it runs, and calls it.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ Commands = argparse._SubParsersAction
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     args = _parser().parse_args(_rewrite(sys.argv[1:] if argv is None else argv))
+    _log_to_stderr()
     try:
         return args.run(args) or 0
     except KeyboardInterrupt:
@@ -25,6 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"hyperx: error: {_message(error)}", file=sys.stderr)
         return 1
+
+
+def _log_to_stderr() -> None:
+    """Shows what hyperx reports; other packages' loggers are left as they are."""
+    logger = logging.getLogger("hyperx")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def _message(error: Exception) -> str:

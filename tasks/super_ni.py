@@ -29,8 +29,9 @@ def register(
     """Registers the three published formats (again, if need be); returns their names.
 
     Args:
-      directory: a checkout of allenai/natural-instructions; None takes the environment
-        variable SUPER_NI_DIR when data are read.
+      directory: a checkout of allenai/natural-instructions, or `hf:` and the name of a
+        data set on the Hugging Face hub, which has definitions only; None takes the
+        environment variable SUPER_NI_DIR when data are read.
       **options: `vocabulary`, `skip_malformed`, `max_instances`, `seed`: see `add`.
     """
     formats = [super_ni_format.Format(positives=k) for k in (0, 1, 2)]
@@ -122,6 +123,8 @@ class _Source(seqio.FunctionDataSource):
         # The texts and targets are the same in every epoch, as in HINT's cached data.
         del shuffle_files, seed
         read = self._read_split(split)
+        for task in read.tasks:
+            self._form.check(task)  # Here: tf.data would make another error of it.
         spec = {name: tf.TensorSpec([], tf.string) for name in STRINGS}
         spec["references"] = tf.TensorSpec([None], tf.string)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, initial_params, random_batch, tiny_hint
+from conftest import TINY, random_batch, tiny_hint
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperx import adaptation, config, sharding
@@ -80,15 +80,11 @@ def test_a_state_stays_where_it_is_declared_to_lie(spread):
     assert any("model" in spec for spec in declared)
 
 
-def test_generated_weights_lie_where_they_are_declared_to_lie(two_by_four):
-    model_config = tiny_hint()
-    module = model_config.build()
+def test_generated_weights_lie_where_they_are_declared_to_lie(two_by_four, spread):
+    module, params = tiny_hint().build(), spread[1][0].params
     tokens = random_batch()["condition_tokens"]
+    tokens = jax.device_put(tokens, NamedSharding(two_by_four, PartitionSpec("data")))
     with sharding.use(two_by_four):
-        params = initial_params(model_config)
-        tokens = jax.device_put(
-            tokens, NamedSharding(two_by_four, PartitionSpec("data"))
-        )
         state = jax.jit(
             lambda params, tokens: module.apply(
                 {"params": params}, tokens, method="adapt"

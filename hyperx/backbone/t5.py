@@ -1,7 +1,6 @@
 """The T5 encoder-decoder: two scanned, rematerialised stacks over grouped batches."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -251,13 +250,7 @@ def start_cache(config: T5Config, groups: int, rows: int, length: int) -> Cache:
         config.num_heads,
         config.head_dim,
     )
-    names = (
-        axes.LAYERS,
-        axes.GROUPS,
-        axes.ROWS,
-        axes.LENGTH,
-        axes.HEADS,
-        axes.HEAD_DIM,
-    )
-    empty: Any = sharding.constrain(jnp.zeros(shape, config.dtype), names)
+    names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.HEADS, axes.HEAD_DIM)
+    empty = jnp.zeros(shape, config.dtype)
+    empty = sharding.constrain(empty, (axes.LAYERS, *names))
     return Cache(empty, empty)

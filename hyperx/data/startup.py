@@ -21,7 +21,9 @@ def prepare_tensorflow() -> None:
         os.dup2(log.fileno(), 2)
         try:
             import tensorflow as tf
+            from absl import logging
 
+            logging.set_verbosity(logging.ERROR)  # seqio warns of what is intended
             tf.config.set_visible_devices([], "GPU")  # They are for JAX.
         except BaseException:
             log.seek(0)

@@ -1,27 +1,31 @@
 """Super-NaturalInstructions: reading the task files, strictly.
 
 Pure Python. A checkout of allenai/natural-instructions holds `tasks/<task>.json` and
-`splits/default/{train,test}_tasks.txt`. `super_ni_format` makes texts of what is read.
+`splits/default/{train,test}_tasks.txt`. `super_ni_hub` reads rows of the Hugging Face
+hub instead. `super_ni_format` makes texts of what is read.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import os
 import pathlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "test")
 SHUFFLE_SEED = 42
+HUB = "hf:"  # Before the name of a data set on the Hugging Face hub.
 
 _TYPES = {str: "a string", list: "a list", dict: "an object"}
-_HOW_TO_GET = (
-    "clone it with `git clone https://github.com/allenai/natural-instructions` and"
-    " give its folder as `directory` or in the environment variable SUPER_NI_DIR"
+HOW_TO_GET = (
+    "clone the original with `git clone"
+    " https://github.com/allenai/natural-instructions` and give its folder as"
+    " `directory` or in the environment variable SUPER_NI_DIR"
 )
 
 
@@ -49,13 +53,16 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task file; `definition` is stripped, `category` the first of its list."""
+    """One task; `definition` is stripped, `category` the first of its list.
+
+    `positives` and `negatives` are None where the source has no such examples at all.
+    """
 
     name: str
     definition: str
     category: str
-    positives: tuple[Example, ...]
-    negatives: tuple[Example, ...]
+    positives: tuple[Example, ...] | None
+    negatives: tuple[Example, ...] | None
     instances: tuple[Instance, ...]
 
 
@@ -84,25 +91,25 @@ def read_split(
     tasks are shuffled one by one with seed 42 before the cut, as HINT does.
 
     Args:
-      directory: a checkout of allenai/natural-instructions; None takes the
-        environment variable SUPER_NI_DIR.
+      directory: a checkout of allenai/natural-instructions, or `hf:` and the name of
+        a data set (`super_ni_hub`); None takes the environment variable SUPER_NI_DIR.
       split: `train` or `test`.
       max_instances: instances kept of each task.
       skip_malformed: leave malformed files out, logged and listed in the result,
         instead of raising.
 
     Raises:
-      FileNotFoundError: the directory, its split list or a listed task is missing.
+      FileNotFoundError: the directory, its split list or a listed task is missing, or
+        the hub has no such data set or is out of reach.
       MalformedTask: a file is not as promised (if not `skip_malformed`).
     """
-    root = _root(directory)
+    directory = directory or os.environ.get("SUPER_NI_DIR")
+    if split not in SPLITS:
+        raise ValueError(f"expected a split of {SPLITS}, got {split!r}")
     tasks, skipped = [], {}
-    for name in _task_names(root, split):
-        path = root / "tasks" / f"{name}.json"
-        if not path.is_file():
-            raise _missing(f"the {split} task {name}", path)
+    for name, read in _readers(directory, split).items():
         try:
-            task = read_task(path)
+            task = read()
         except MalformedTask as error:
             if not skip_malformed:
                 raise
@@ -116,7 +123,7 @@ def read_split(
         tasks.append(dataclasses.replace(task, instances=kept))
     if not tasks:
         raise ValueError(
-            f"expected at least one readable {split} task in {root}, got none "
+            f"expected at least one readable {split} task in {directory}, got none "
             f"({len(skipped)} malformed)"
         )
     return Split(tasks=tuple(tasks), skipped=skipped)
@@ -223,12 +230,29 @@ class _Record:
         return MalformedTask(f"{self.path}: {place}: expected {expected}, got {got}")
 
 
+def _readers(
+    directory: str | os.PathLike[str] | None, split: str
+) -> dict[str, Callable[[], Task]]:
+    """The tasks of a split by name, each read when called."""
+    if str(directory).startswith(HUB):
+        from hyperx.data import super_ni_hub  # It imports this module.
+
+        return super_ni_hub.readers(str(directory).removeprefix(HUB), split)
+    root = _root(directory)
+    readers = {}
+    for name in _task_names(root, split):
+        path = root / "tasks" / f"{name}.json"
+        if not path.is_file():
+            raise _missing(f"the {split} task {name}", path)
+        readers[name] = functools.partial(read_task, path)
+    return readers
+
+
 def _root(directory: str | os.PathLike[str] | None) -> pathlib.Path:
-    directory = directory or os.environ.get("SUPER_NI_DIR")
     if not directory:
         raise FileNotFoundError(
             "expected the folder of Super-NaturalInstructions, got neither `directory` "
-            f"nor SUPER_NI_DIR; {_HOW_TO_GET}"
+            f"nor SUPER_NI_DIR; {HOW_TO_GET}"
         )
     root = pathlib.Path(directory).expanduser()
     if not root.is_dir():
@@ -237,8 +261,6 @@ def _root(directory: str | os.PathLike[str] | None) -> pathlib.Path:
 
 
 def _task_names(root: pathlib.Path, split: str) -> list[str]:
-    if split not in SPLITS:
-        raise ValueError(f"expected a split of {SPLITS}, got {split!r}")
     path = root / "splits" / "default" / f"{split}_tasks.txt"
     if not path.is_file():
         raise _missing(f"the list of {split} tasks", path)
@@ -246,4 +268,4 @@ def _task_names(root: pathlib.Path, split: str) -> list[str]:
 
 
 def _missing(what: str, path: pathlib.Path) -> FileNotFoundError:
-    return FileNotFoundError(f"expected {what} at {path}, found nothing; {_HOW_TO_GET}")
+    return FileNotFoundError(f"expected {what} at {path}, found nothing; {HOW_TO_GET}")

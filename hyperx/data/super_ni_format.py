@@ -50,6 +50,19 @@ class Format:
         parts += ["expl"] if self.explanations else []
         return "_".join(parts)
 
+    def check(self, task: super_ni.Task) -> None:
+        """Raises ValueError where the task's source has no examples of a kind told."""
+        for kind, count, examples_of_a_kind in (
+            ("positive", self.positives, task.positives),
+            ("negative", self.negatives, task.negatives),
+        ):
+            if count and examples_of_a_kind is None:
+                raise ValueError(
+                    f"expected a source with {kind} examples for the format "
+                    f"{self.name}, got {task.name} from one that has none: use the "
+                    f"format def, or {super_ni.HOW_TO_GET}"
+                )
+
 
 def condition(task: super_ni.Task, form: Format, count_tokens: CountTokens) -> str:
     """What HINT's hypernetwork reads.
@@ -60,6 +73,7 @@ def condition(task: super_ni.Task, form: Format, count_tokens: CountTokens) -> s
 
     NOTE: HINT tells positive examples only; negatives and explanations follow suit.
     """
+    form.check(task)
     if not form.positives and not form.negatives:
         return task.definition
     text = f"Definition: {task.definition}"
@@ -80,6 +94,7 @@ def prompt(
     An example is told while the whole fits `form.max_tokens`; of positives and of
     negatives, the first that does not fit ends the list.
     """
+    form.check(task)
     text = _full_stop(f"Definition: {task.definition}") + "\n\n"
     question = (
         "Now complete the following example -\n"
@@ -137,11 +152,13 @@ def _target(task: super_ni.Task, instance: super_ni.Instance, seed: int | None) 
 
 
 def _positives(task: super_ni.Task, form: Format) -> list[str]:
-    return _render("Positive", task.positives[: form.positives], form.explanations)
+    told = (task.positives or ())[: form.positives]
+    return _render("Positive", told, form.explanations)
 
 
 def _negatives(task: super_ni.Task, form: Format) -> list[str]:
-    return _render("Negative", task.negatives[: form.negatives], form.explanations)
+    told = (task.negatives or ())[: form.negatives]
+    return _render("Negative", told, form.explanations)
 
 
 def _render(

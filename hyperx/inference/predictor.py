@@ -1,5 +1,6 @@
 """The predictor: a trained model as its users hold it."""
 
+import copy
 import functools
 import hashlib
 import json
@@ -69,10 +70,17 @@ class Predictor:
         digest = hashlib.sha256()
         digest.update(json.dumps(self.config.to_json(), sort_keys=True).encode())
         with sharding.use(self.mesh):
-            sums = jax.jit(lambda params: jax.tree.map(_bit_sum, params))(self.params)
+            sums = _bit_sums(self.params)
         for path, value in jax.tree_util.tree_leaves_with_path(jax.device_get(sums)):
             digest.update(f"{jax.tree_util.keystr(path)}={int(value)}".encode())
         return digest.hexdigest()[:16]
+
+    def with_params(self, params: Any) -> "Predictor":
+        """The same model with other parameters; shares what was compiled."""
+        other = copy.copy(self)
+        other.params = params
+        vars(other).pop("fingerprint", None)
+        return other
 
     def adapt(self, condition: str | Sequence[str]) -> TaskState:
         """Reads one or several conditions and writes the weights they ask for.
@@ -284,6 +292,11 @@ class Predictor:
 
 def _plain_state() -> TaskState:
     return TaskState(encoder=LayerAdaptation(), decoder=LayerAdaptation())
+
+
+@jax.jit
+def _bit_sums(params: Any) -> Any:
+    return jax.tree.map(_bit_sum, params)
 
 
 def _bit_sum(leaf: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Tables of an evaluation, for people."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,8 @@ def print_metrics(summary: Mapping[str, Any]) -> None:
         summary: ``task``, ``split``, ``step``, ``data`` (counts by task) and
             ``metrics`` (metric by control and task).
     """
-    console = Console(highlight=False)
+    # A file or a pipe has no width: leave room for all columns there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     metrics = summary["metrics"]
     for task in next(iter(metrics.values())):
         by_control = {control: tasks[task] for control, tasks in metrics.items()}
@@ -29,10 +31,11 @@ def _table(title: str, by_control: Mapping[str, Mapping[str, float]]) -> Table:
     matched = next(iter(by_control.values()))
     names = [name for name in matched if "/" not in name]
     table = Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in names:
         for control in by_control:
-            table.add_column(f"{name}\n{control}", justify="right")
+            header = f"{name.replace('_', ' ')}\n{control}"
+            table.add_column(header, justify="right", no_wrap=True)
     rows = {"all": ""}
     prefix = f"{names[0]}/category/"
     categories = [name[len(prefix) :] for name in matched if name.startswith(prefix)]

@@ -8,7 +8,7 @@ import os
 import pathlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -170,9 +170,7 @@ def train(
             log=MetricsLog(model_dir, resumed_step=int(state.step)),
             log_period=log_period,
             eval_period=eval_period if evaluator else None,
-            evaluate=lambda params, step: _evaluate(
-                evaluator, config, params, described, mesh, step
-            ),
+            evaluate=_evaluation(evaluator, config, described, mesh),
         )
         step = make_step(
             recipe,
@@ -205,23 +203,22 @@ def _start(
     return state.replace(params=params)
 
 
-def _evaluate(
-    evaluator: Evaluator,
+def _evaluation(
+    evaluator: Evaluator | None,
     config: model.ModelConfig,
-    params: Any,
     described: Mapping[str, Any],
     mesh: Mesh,
-    step: int,
-) -> dict[str, float]:
-    """Evaluates parameters in training, by real decoding."""
-    predictor = Predictor(
-        config,
-        params,
-        models.vocabulary_of(described),
-        described["feature_lengths"],
-        mesh,
-    )
-    return evaluator.flat(evaluator.run(predictor, step=step))
+) -> Callable[[Any, int], dict[str, float]]:
+    """A function that evaluates parameters at a step, by real decoding."""
+    vocabulary = models.vocabulary_of(described)
+    lengths = described["feature_lengths"]
+    predictor = Predictor(config, None, vocabulary, lengths, mesh)
+
+    def evaluate(params: Any, step: int) -> dict[str, float]:
+        results = evaluator.run(predictor.with_params(params), step=step)
+        return evaluator.flat(results)
+
+    return evaluate
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -234,7 +231,7 @@ class _Loop:
     log: MetricsLog
     log_period: int
     eval_period: int | None
-    evaluate: Any
+    evaluate: Callable[[Any, int], dict[str, float]]
 
     def run(
         self,

@@ -110,5 +110,5 @@ def test_leaves_that_do_not_fit_are_named(params, backbone, change, message):
 
 
 def test_a_hypernetwork_is_not_dropped(params, backbone):
-    with pytest.raises(ValueError, match=r"not expected \['hypernetwork/.*\(22\)"):
+    with pytest.raises(ValueError, match=r"not expected \['hypernetwork/.*\(28\)"):
         load_initial(backbone, jax.device_get(params))

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import TINY, initial_params, random_batch, tiny_hint
+from conftest import TINY, random_batch, tiny_hint
 
 from hyperx import config
+from hyperx.methods.plain import Plain
+from hyperx.model import ModelConfig
 from hyperx.runs.state import Recipe, TrainState
 from hyperx.runs.step import make_step
 
@@ -23,22 +25,21 @@ class Momentum:
         return optax.sgd(0.1, momentum=0.9)
 
 
-def small_recipe(**fields):
-    sizes = dict(num_encoder_layers=1, num_decoder_layers=1) | fields
-    backbone = config.T5Config(**(vars(TINY) | sizes))
-    return Recipe(tiny_hint(backbone), Momentum())
+def first_state(recipe):
+    """Any parameters, without compiling their initialisation."""
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype),
+        recipe.parameters.shapes,
+    )
+    return TrainState(np.int32(0), params, recipe.transformation.init(params))
 
 
 @pytest.fixture
 def started():
-    """A recipe, and its first state at any step."""
-    recipe = small_recipe()
+    """A recipe of HINT and its first state."""
+    recipe = Recipe(tiny_hint(), Momentum())
     return recipe, first_state(recipe)
-
-
-def first_state(recipe):
-    params = initial_params(recipe.config)
-    return TrainState(np.int32(0), params, recipe.transformation.init(params))
 
 
 def test_micro_batches_add_up_to_their_batch(started):
@@ -76,8 +77,11 @@ def test_groups_must_divide_into_micro_batches(started):
 
 
 def test_dropout_is_drawn_anew_at_every_step():
-    recipe = small_recipe(dropout_rate=0.3)
-    state, batch = first_state(recipe), random_batch()
+    backbone = config.T5Config(**(vars(TINY) | {"dropout_rate": 0.3}))
+    recipe = Recipe(ModelConfig(backbone=backbone, method=Plain()), Momentum())
+    batch = random_batch()
+    del batch["condition_tokens"]
+    state = first_state(recipe)
     step = jax.jit(make_step(recipe, dropout=True))
 
     def loss(number, seed):
