@@ -39,9 +39,9 @@ class Predictor:
     Attributes:
         config: of the model.
         params: its parameters.
-        vocabulary: text to tokens and back.
+        vocabulary: text to tokens and back; None if only tokens will be given.
         feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``,
-            in tokens with EOS.
+            in tokens with EOS; a feature without an entry has no limit.
         mesh: where everything is computed.
     """
 
@@ -49,7 +49,7 @@ class Predictor:
         self,
         config: ModelConfig,
         params: Any,
-        vocabulary: Vocabulary,
+        vocabulary: Vocabulary | None,
         feature_lengths: Mapping[str, int],
         mesh: Mesh | None = None,
     ) -> None:
@@ -216,8 +216,9 @@ class Predictor:
 
     def encode_text(self, texts: Sequence[str], feature: str) -> np.ndarray:
         """Tokens ``[N, length]`` with EOS; those too long for `feature` are cut."""
-        limit = self.feature_lengths[feature] - 1
-        ids = [list(self.vocabulary.encode(text)) for text in texts]
+        ids = [list(self._vocabulary().encode(text)) for text in texts]
+        longest = max(map(len, ids), default=0)
+        limit = self.feature_lengths.get(feature, longest + 1) - 1
         cut = sum(len(row) > limit for row in ids)
         if cut:
             logger.warning(
@@ -233,7 +234,15 @@ class Predictor:
         """Text of tokens ``[T]`` up to EOS."""
         ends = np.flatnonzero(tokens == decoding.EOS)
         end = ends[0] if ends.size else len(tokens)
-        return self.vocabulary.decode([int(token) for token in tokens[:end] if token])
+        return self._vocabulary().decode([int(id) for id in tokens[:end] if id])
+
+    def _vocabulary(self) -> Vocabulary:
+        if self.vocabulary is None:
+            raise ValueError(
+                "expected a model with a vocabulary, got an imported one that names "
+                "none: `hyperx.load(model_dir, vocabulary=...)`, or use tokens"
+            )
+        return self.vocabulary
 
     def _input_feature(self) -> str:
         return "prompt" if self.config.method.reads == "prompt" else "inputs"

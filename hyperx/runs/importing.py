@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 from hyperx.checkpoints import description, huggingface
 from hyperx.checkpoints.store import Store
@@ -9,11 +10,15 @@ from hyperx.methods.plain import Plain
 from hyperx.model import ModelConfig
 from hyperx.runs import models
 
+_VOCABULARY = "spiece.model"
+
 
 def from_huggingface(
     source: str | os.PathLike[str], to: str | os.PathLike[str]
 ) -> None:
     """Imports a Hugging Face T5 folder as a plain model at step 0.
+
+    A vocabulary found in the folder (``spiece.model``) comes along.
 
     Args:
         source: folder with ``config.json`` and safetensors.
@@ -29,5 +34,9 @@ def from_huggingface(
     config = ModelConfig(backbone=backbone, method=Plain())
     with Store(pathlib.Path(to) / models.CHECKPOINTS) as store:
         store.save(0, {"params": params})
-    description.write(to, models.describe(config, None, {}))
+    vocabulary = None
+    if (pathlib.Path(source) / _VOCABULARY).is_file():
+        vocabulary = str(pathlib.Path(to).resolve() / _VOCABULARY)
+        shutil.copyfile(pathlib.Path(source) / _VOCABULARY, vocabulary)
+    description.write(to, models.describe(config, vocabulary, {}))
     print(f"imported {source} to {to}")

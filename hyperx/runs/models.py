@@ -45,17 +45,9 @@ def _vocabulary(name: str) -> Any:
 
 
 def vocabulary_of(described: Mapping[str, Any]) -> Any:
-    """The vocabulary that a description names.
-
-    Raises:
-        ValueError: if it names none, as for a freshly imported checkpoint.
-    """
-    if described["vocabulary"] is None:
-        raise ValueError(
-            "expected a model with a vocabulary, got an imported checkpoint that names "
-            "none: pass one, or train the model first"
-        )
-    return _vocabulary(described["vocabulary"])
+    """The vocabulary that a description names; None if it names none."""
+    name = described["vocabulary"]
+    return None if name is None else _vocabulary(name)
 
 
 def check_vocabulary(name: str, backbone: T5Config) -> None:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import TINY, random_batch, tiny_hint
+from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx import config
 from hyperx.methods.plain import Plain
@@ -26,24 +26,13 @@ class Momentum:
 
 
 def first_state(recipe):
-    """Any parameters, without compiling their initialisation."""
-    random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype),
-        recipe.parameters.shapes,
-    )
+    params = initial_params(recipe.config)
     return TrainState(np.int32(0), params, recipe.transformation.init(params))
 
 
-@pytest.fixture
-def started():
-    """A recipe of HINT and its first state."""
+def test_micro_batches_add_up_to_their_batch():
     recipe = Recipe(tiny_hint(), Momentum())
-    return recipe, first_state(recipe)
-
-
-def test_micro_batches_add_up_to_their_batch(started):
-    recipe, state = started
+    state = first_state(recipe)
     batch, key = random_batch(groups=4), jax.random.key(1)
 
     def after(micro_batches):
@@ -69,8 +58,9 @@ def test_micro_batches_add_up_to_their_batch(started):
     )
 
 
-def test_groups_must_divide_into_micro_batches(started):
-    recipe, state = started
+def test_groups_must_divide_into_micro_batches():
+    recipe = Recipe(tiny_hint(), Momentum())
+    state = jax.eval_shape(recipe.init, jax.random.key(0))
     step = make_step(recipe, micro_batches=3, dropout=False)
     with pytest.raises(ValueError, match="to divide the 4 groups.*got 3"):
         jax.eval_shape(step, state, random_batch(groups=4), jax.random.key(0))

@@ -1,0 +1,155 @@
+"""A run that is stopped, however that happens, goes on as if it had not been."""
+
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from tiny_runs import arguments, cache, one_device, run, start, states_of  # noqa: F401
+
+from hyperx import cli, sharding
+from hyperx.checkpoints.store import Store
+from hyperx.runs import metrics_log
+from hyperx.runs import train as train_lib
+
+STEPS = 60
+KILLS = 2
+SAVING = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=2)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, cache):  # noqa: F811
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    metrics = run(folder, **SAVING | {"SAVE_PERIOD": STEPS})
+    assert metrics["step"] == STEPS
+    return folder
+
+
+def kill_while_running(process, checkpoints, wait):
+    """Kills a run `wait` seconds after its next checkpoint; returns the newest step."""
+    before = Store(checkpoints).latest() or 0
+    try:
+        while (Store(checkpoints).latest() or 0) <= before:
+            if process.poll() is not None:
+                pytest.fail(f"the run ended early: {process.communicate()[0]}")
+            time.sleep(0.005)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    return Store(checkpoints).latest()
+
+
+def assert_equal_bit_by_bit(folder, other):
+    expected, got = states_of(folder), states_of(other)
+    assert got.keys() == expected.keys()
+    assert any(name.startswith("opt_state/") for name in expected)
+    different = [n for n in expected if not np.array_equal(got[n], expected[n])]
+    assert different == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_ends_as_if_unbroken(unbroken, tmp_path, cache):  # noqa: F811
+    folder, moments = tmp_path / "killed", random.Random(0)
+    reached = [0]
+    for _ in range(KILLS):
+        process = start(folder, cache, **SAVING)
+        wait = moments.uniform(0.0, 0.3)
+        reached.append(kill_while_running(process, folder / "checkpoints", wait))
+    assert all(a < b for a, b in itertools.pairwise(reached)), reached
+    assert reached[-1] < STEPS, "killed too late to prove anything"
+    assert run(folder, **SAVING)["step"] == STEPS
+    assert_equal_bit_by_bit(unbroken, folder)
+    losses = [
+        {record["step"]: record["values"]["loss"] for record in metrics_log.read(path)}
+        for path in (unbroken, folder)
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0].keys() == set(range(1, STEPS + 1))
+
+
+def test_sigterm_saves_and_exits_in_order(
+    unbroken,
+    tmp_path,
+    cache,
+    monkeypatch,
+    capsys,  # noqa: F811
+):
+    folder = tmp_path / "terminated"
+    finish = train_lib._Loop._finish
+
+    def terminated_at_step_7(self, step, *rest):
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return finish(self, step, *rest)
+
+    monkeypatch.setattr(train_lib._Loop, "_finish", terminated_at_step_7)
+    options = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=1000)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert cli.main(arguments("train", folder, **options)) == 0
+    assert signal.getsignal(signal.SIGTERM) is handler
+    # Metrics are read a step late, and the step after that was under way.
+    assert Store(folder / "checkpoints").steps() in ([8], [9])
+    assert cli.main(arguments("train", folder, **options)) == 0
+    assert_equal_bit_by_bit(unbroken, folder)
+
+
+def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken, cache):  # noqa: F811
+    saved = Store(unbroken / "checkpoints").steps()
+    assert run(unbroken, **SAVING) == {"step": STEPS}
+    assert Store(unbroken / "checkpoints").steps() == saved
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, cache, capsys):  # noqa: F811
+    folder = tmp_path / "poisoned"
+    options = dict(TRAIN_STEPS=8, SAVE_PERIOD=1, schedules__cosine__peak=1e30)
+    assert cli.main(arguments("train", folder, **options)) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    found = re.search(
+        r"expected a finite loss, gradient and update at step (\d+), got loss .* "
+        r"step (\d+) is intact$",
+        message,
+    )
+    assert found, message
+    failed, good = map(int, found.groups())
+    store = Store(folder / "checkpoints")
+    assert store.latest() == good == failed - 1
+    for name, leaf in states_of(folder).items():
+        assert np.all(np.isfinite(leaf)), name
+
+
+@pytest.mark.parametrize(
+    ("other", "field"),
+    [
+        ({"VOCAB_SIZE": 256}, "model.backbone.vocab_size: expected 256, got 192"),
+        ({"ADAPTER_SIZE": 4}, "model.method.bottleneck: expected 4, got 8"),
+        ({"method": "concatenation"}, "model.method.type: expected 'hyperx.methods."),
+    ],
+)
+def test_another_model_in_its_directory_is_refused(unbroken, capsys, other, field):
+    assert cli.main(arguments("train", unbroken, **SAVING | other)) == 1
+    error = capsys.readouterr().err
+    assert field in error
+    assert "Choose another MODEL_DIR" in error
+    assert "Traceback" not in error
+
+
+def test_how_it_is_computed_may_change_between_runs(unbroken, tmp_path, cache):  # noqa: F811
+    lengths = dict(condition=20, inputs=8, prompt=28, targets=8)
+    other = dict(
+        DROPOUT_RATE=0.2, REMAT="dots", COMPUTE_DTYPE="bfloat16",
+        TASK_FEATURE_LENGTHS=lengths,
+    )  # fmt: skip
+    assert run(unbroken, **SAVING | other)["step"] == STEPS
+    described = json.loads((unbroken / "model.json").read_text())
+    backbone = described["model"]["backbone"]
+    assert described["feature_lengths"] == lengths
+    assert (backbone["dropout_rate"], backbone["remat"]) == (0.2, "dots")
+    assert backbone["dtype"] == "bfloat16"

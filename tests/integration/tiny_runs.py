@@ -1,0 +1,106 @@
+"""Runs of the shipped gin files that take seconds: what integration tests share."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from hyperx import sharding
+from hyperx.data import startup
+from hyperx.runs import configuration
+
+# The small split is enough to train on; the large one takes seconds to prepare.
+TINY_RUN = {
+    "BATCH_SIZE": 8,
+    "ROWS": 2,
+    "EVAL_PERIOD": None,
+    "LOG_PERIOD": 1,
+    "DROPOUT_RATE": 0.1,
+    "TASK_FEATURE_LENGTHS": dict(condition=16, inputs=8, prompt=24, targets=8),
+    "train.TrainingData.split": "test",
+}
+
+
+def bindings(model_dir, **overrides):
+    """Gin bindings of a tiny run; overrides are macros or, as `a__b`, parameters."""
+    values = TINY_RUN | {k.replace("__", "."): v for k, v in overrides.items()}
+    return [f"{k}={v!r}" for k, v in {"MODEL_DIR": str(model_dir), **values}.items()]
+
+
+def files(method="hint"):
+    return ["runs/toyworld.gin", f"methods/{method}.gin"]
+
+
+def arguments(command, model_dir, method="hint", **overrides):
+    """Arguments of the command line for a tiny run."""
+    given = [f"--gin_file={file}" for file in files(method)]
+    given += [f"--gin.{binding}" for binding in bindings(model_dir, **overrides)]
+    return [command, *given]
+
+
+def run(model_dir, method="hint", **overrides):
+    """Trains in this process."""
+    startup.prepare_tensorflow()
+    configuration.parse(files(method), bindings(model_dir, **overrides))
+    return configuration.call("hyperx.runs.train.train")
+
+
+def start(model_dir, cache, **overrides):
+    """Starts the same in another process; returns it."""
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "hyperx", *arguments("train", model_dir, **overrides)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def states_of(model_dir):
+    """All leaves of the newest checkpoint's train state, by path."""
+    from hyperx.checkpoints.store import Store
+
+    store = Store(model_dir / "checkpoints")
+    step = store.latest()
+    stored = store._stored(step)
+    empty = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in stored.items()}
+    return store._load(step, stored, empty)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Runs see one device, as on a laptop, not the eight of other tests."""
+    made = sharding.make_mesh
+
+    def make_mesh(data=None, model=1, *, devices=None):
+        return made(data, model, devices=devices or jax.devices()[:1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "make_mesh", make_mesh)
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Compiled programs are kept: most runs here compile the same ones."""
+    folder = tmp_path_factory.mktemp("compiled")
+    names = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
