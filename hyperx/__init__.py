@@ -18,4 +18,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hyperx' has no attribute {name!r}")
     import importlib
 
+    if name == "load":  # its vocabularies need TensorFlow, which is loud on its own
+        importlib.import_module("hyperx.data.startup").prepare_tensorflow()
     return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,5 +1,6 @@
 """Strict settings for every test, and small models to test with."""
 
+import logging
 import os
 import pathlib
 
@@ -16,6 +17,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 from hyperx import config, model, sharding  # noqa: E402
 from hyperx.methods import hint  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """Undoes what the command line does to hyperx's logger."""
+    logger = logging.getLogger("hyperx")
+    yield
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_import_and_demo_pass_their_flags(monkeypatch):
     called = []
     _fake(
         monkeypatch,
-        "hyperx.checkpoints.huggingface",
-        convert=lambda *args: called.append(args),
+        "hyperx.runs.importing",
+        from_huggingface=lambda *args: called.append(args),
     )
     _fake(monkeypatch, "hyperx.runs.demo", demo=lambda *args: called.append(args))
     assert cli.main(["import", "--from=hf", "old", "--to=new"]) == 0

@@ -230,6 +230,10 @@ class Predictor:
             row[: len(values)] = values
         return tokens
 
+    def check_text(self, text: str) -> None:
+        """Raises ValueError if the vocabulary cannot tell `text`."""
+        self._vocabulary().encode(text)
+
     def decode_tokens(self, tokens: np.ndarray) -> str:
         """Text of tokens ``[T]`` up to EOS."""
         ends = np.flatnonzero(tokens == decoding.EOS)

@@ -100,8 +100,8 @@ def demo(
             print("\nstopped; the same command goes on from here")
             return rows
         rows.append(_row(part, steps, folder / part.name, journal.part(part.name)))
-    _report(rows, folder, fast, seed)
     print(f"\n{time.monotonic() - started:.0f} seconds in all")
+    _report(rows, folder, fast, seed)
     return rows
 
 

@@ -60,6 +60,8 @@ def infer(
         )
     with _opened(input, "r") as source:
         rows, bad = read_rows(source, condition, conditioned)
+    rows, foreign = _readable(predictor, rows)
+    bad = sorted([*bad, *foreign])
     for number, reason in bad:
         print(f"{input}, line {number}: {reason}", file=sys.stderr)
     results: list[dict[str, Any]] = [{}] * len(rows)
@@ -134,6 +136,21 @@ def _row(text: str, conditioned: bool) -> dict[str, str | None]:
             raise ValueError(f"expected a string {key!r}, got {value.get(key)!r}")
         _checked(value[key])
     return {"condition": value.get("condition"), "input": value["input"]}
+
+
+def _readable(
+    predictor: Predictor, rows: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+    """Parts rows from those with words that the vocabulary does not know."""
+    known, foreign = [], []
+    for row in rows:
+        try:
+            for text in (row["input"], row["condition"]):
+                predictor.check_text(text or "")
+            known.append(row)
+        except ValueError as error:
+            foreign.append((row["line"], str(error)))
+    return known, foreign
 
 
 def _by_condition(rows: list[dict[str, Any]]) -> dict[str | None, list[int]]:

@@ -8,12 +8,19 @@ import re
 import signal
 import time
 
-import jax
 import numpy as np
 import pytest
-from tiny_runs import arguments, cache, one_device, run, start, states_of  # noqa: F401
+from tiny_runs import (  # noqa: F401
+    arguments,
+    compiled_once,
+    new_log,
+    one_device,
+    run,
+    start,
+    states_of,
+)
 
-from hyperx import cli, sharding
+from hyperx import cli
 from hyperx.checkpoints.store import Store
 from hyperx.runs import metrics_log
 from hyperx.runs import train as train_lib
@@ -24,7 +31,7 @@ SAVING = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=2)
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, cache):  # noqa: F811
+def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     metrics = run(folder, **SAVING | {"SAVE_PERIOD": STEPS})
     assert metrics["step"] == STEPS
@@ -56,11 +63,11 @@ def assert_equal_bit_by_bit(folder, other):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_ends_as_if_unbroken(unbroken, tmp_path, cache):  # noqa: F811
+def test_killed_at_any_moment_ends_as_if_unbroken(unbroken, tmp_path):
     folder, moments = tmp_path / "killed", random.Random(0)
     reached = [0]
     for _ in range(KILLS):
-        process = start(folder, cache, **SAVING)
+        process = start(folder, **SAVING)
         wait = moments.uniform(0.0, 0.3)
         reached.append(kill_while_running(process, folder / "checkpoints", wait))
     assert all(a < b for a, b in itertools.pairwise(reached)), reached
@@ -80,7 +87,7 @@ def test_sigterm_saves_and_exits_in_order(
     tmp_path,
     cache,
     monkeypatch,
-    capsys,  # noqa: F811
+    capsys,
 ):
     folder = tmp_path / "terminated"
     finish = train_lib._Loop._finish
@@ -101,13 +108,13 @@ def test_sigterm_saves_and_exits_in_order(
     assert_equal_bit_by_bit(unbroken, folder)
 
 
-def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken, cache):  # noqa: F811
+def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken):
     saved = Store(unbroken / "checkpoints").steps()
     assert run(unbroken, **SAVING) == {"step": STEPS}
     assert Store(unbroken / "checkpoints").steps() == saved
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path, cache, capsys):  # noqa: F811
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys):
     folder = tmp_path / "poisoned"
     options = dict(TRAIN_STEPS=8, SAVE_PERIOD=1, schedules__cosine__peak=1e30)
     assert cli.main(arguments("train", folder, **options)) == 1
@@ -128,7 +135,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, cache, capsys):  # noq
 @pytest.mark.parametrize(
     ("other", "field"),
     [
-        ({"VOCAB_SIZE": 256}, "model.backbone.vocab_size: expected 256, got 192"),
+        ({"VOCAB_SIZE": 256}, "model.backbone.vocab_size: expected 256, got 128"),
         ({"ADAPTER_SIZE": 4}, "model.method.bottleneck: expected 4, got 8"),
         ({"method": "concatenation"}, "model.method.type: expected 'hyperx.methods."),
     ],
@@ -141,7 +148,7 @@ def test_another_model_in_its_directory_is_refused(unbroken, capsys, other, fiel
     assert "Traceback" not in error
 
 
-def test_how_it_is_computed_may_change_between_runs(unbroken, tmp_path, cache):  # noqa: F811
+def test_how_it_is_computed_may_change_between_runs(unbroken):
     lengths = dict(condition=20, inputs=8, prompt=28, targets=8)
     other = dict(
         DROPOUT_RATE=0.2, REMAT="dots", COMPUTE_DTYPE="bfloat16",

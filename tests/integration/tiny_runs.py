@@ -1,5 +1,9 @@
-"""Runs of the shipped gin files that take seconds: what integration tests share."""
+"""Runs of the shipped gin files that take seconds: what integration tests share.
 
+Test modules import the fixtures `one_device`, `compiled_once` and `new_log`.
+"""
+
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +14,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from hyperx import sharding
+from hyperx.checkpoints.store import Store
 from hyperx.data import startup
 from hyperx.runs import configuration
 
@@ -49,10 +54,10 @@ def run(model_dir, method="hint", **overrides):
     return configuration.call("hyperx.runs.train.train")
 
 
-def start(model_dir, cache, **overrides):
+def start(model_dir, **overrides):
     """Starts the same in another process; returns it."""
     environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.Popen(
@@ -66,8 +71,6 @@ def start(model_dir, cache, **overrides):
 
 def states_of(model_dir):
     """All leaves of the newest checkpoint's train state, by path."""
-    from hyperx.checkpoints.store import Store
-
     store = Store(model_dir / "checkpoints")
     step = store.latest()
     stored = store._stored(step)
@@ -88,10 +91,17 @@ def one_device():
         yield
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
+@pytest.fixture(autouse=True)
+def new_log():
+    """The command line logs to the standard error of now, not of an earlier test."""
+    yield
+    logging.getLogger("hyperx").handlers.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
     """Compiled programs are kept: most runs here compile the same ones."""
-    folder = tmp_path_factory.mktemp("compiled")
+    folder = tmp_path_factory.getbasetemp() / "compiled"
     names = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -100,7 +110,7 @@ def cache(tmp_path_factory):
     for name, value in names.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
-    yield folder
+    yield
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()

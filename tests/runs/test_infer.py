@@ -18,6 +18,10 @@ class EchoPredictor:
         self.config = types.SimpleNamespace(method=method)
         self.adapted, self.generated = [], []
 
+    def check_text(self, text):
+        if "unknown" in text:
+            raise ValueError(f"expected known words, got {text!r}")
+
     def adapt(self, condition):
         self.adapted.append(condition)
         return condition
@@ -43,6 +47,7 @@ MALFORMED = [
     (b'{"condition": "a", "input": "\xff\xfe"}', "expected UTF-8"),
     (rb'{"condition": "a", "input": "\ud800"}', "expected UTF-8"),
     (b"[" * 100_000, "expected a JSON object"),
+    (b'{"condition": "a", "input": "unknown"}', "expected known words"),
 ]
 
 
