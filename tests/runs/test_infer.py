@@ -73,7 +73,7 @@ def test_malformed_lines_are_reported_and_all_others_answered(
         assert report.startswith(f"{source}, line {3 * number + 2}: ")
         assert why in report
     assert predictor.adapted == ["a", "b"]
-    assert predictor.generated == [3, 1, 3, 1]
+    assert predictor.generated == [3, 2, 3, 1]
 
 
 def test_one_condition_and_lines_on_standard_input(predictor, monkeypatch, capsys):

@@ -112,7 +112,7 @@ def test_published_models_are_counted_in_seconds_and_without_memory(size, capsys
 def test_a_table_for_people(capsys):
     method = Hint(bottleneck=8, prefix_length=4)
     inspect(backbone=config.t5_1_1("tiny"), method=method)
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "Hint: parameters" in out
     assert f"{t5_v1_1('tiny'):,}" in out
     assert "condition of 1024 tokens" in out
