@@ -117,7 +117,7 @@ def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken):
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys):
     folder = tmp_path / "poisoned"
     options = dict(TRAIN_STEPS=8, SAVE_PERIOD=1, schedules__cosine__peak=1e30)
-    assert cli.main(arguments("train", folder, **options)) == 1
+    assert cli.main(arguments("train", folder, "inputs_only", **options)) == 1
     message = capsys.readouterr().err.splitlines()[-1]
     found = re.search(
         r"expected a finite loss, gradient and update at step (\d+), got loss .* "

@@ -93,9 +93,13 @@ def one_device():
 
 @pytest.fixture(autouse=True)
 def new_log():
-    """The command line logs to the standard error of now, not of an earlier test."""
+    """The command line sets up logging anew, for the standard error of now."""
+    logger = logging.getLogger("hyperx")
+    logger.handlers.clear()
+    logger.propagate = True
     yield
-    logging.getLogger("hyperx").handlers.clear()
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture(scope="module", autouse=True)
