@@ -32,12 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _log_to_stderr() -> None:
     """Shows what hyperx reports; other packages' loggers are left as they are."""
     logger = logging.getLogger("hyperx")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _message(error: Exception) -> str:

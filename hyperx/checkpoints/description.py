@@ -13,6 +13,8 @@ def write(
     model_dir: str | os.PathLike[str],
     description: Mapping[str, Any],
     free: Sequence[str] = (),
+    *,
+    replace: bool = False,
 ) -> None:
     """Writes the description of `model_dir`, the first one or another of its model.
 
@@ -20,13 +22,15 @@ def write(
         model_dir: created where missing.
         description: anything that JSON can hold.
         free: fields, such as ``a.b``, in which it may differ from the one there.
+        replace: whether to replace even another model's, as of a run that never came
+            to save anything.
 
     Raises:
         ValueError: if the directory holds another model.
     """
     path = pathlib.Path(model_dir) / FILE
     description = json.loads(json.dumps(description))
-    if path.exists():
+    if path.exists() and not replace:
         different = compare(description, read(model_dir))
         differences = [line for line in different if not line.startswith(tuple(free))]
         if differences:

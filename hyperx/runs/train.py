@@ -1,14 +1,10 @@
 """Training: from a configuration to checkpoints, as one linear story."""
 
-import collections
 import dataclasses
 import logging
-import math
 import os
 import pathlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +19,9 @@ from hyperx.data import examples as examples_lib
 from hyperx.inference.predictor import Predictor
 from hyperx.methods.method import Method
 from hyperx.optim.optimizers import Optimizer
-from hyperx.runs import configuration, models, progress
+from hyperx.runs import configuration, models
 from hyperx.runs.evaluate import Evaluator
+from hyperx.runs.loop import Loop
 from hyperx.runs.metrics_log import MetricsLog
 from hyperx.runs.state import Recipe, TrainState, initial, load_initial
 from hyperx.runs.step import make_step
@@ -152,19 +149,19 @@ def train(
     mesh = sharding.make_mesh(model=model_parallel)
     sharding.check_groups(data.groups, mesh, micro_batches)
     recipe = Recipe(config, optimizer, frozen)
-    batches = data.load(method.reads)
     described = models.describe(config, vocabulary, data.feature_lengths)
-    description.write(model_dir, described, models.FREE)
 
     with Store(
         pathlib.Path(model_dir) / models.CHECKPOINTS,
         save_period=save_period,
         keep=keep_checkpoints,
     ) as store:
+        fresh = store.latest() is None
+        description.write(model_dir, described, models.FREE, replace=fresh)
+        batches = data.load(method.reads)
         state = _start(recipe, store, mesh, seed, initial_checkpoint_path)
         configuration.write(model_dir)
-        loop = _Loop(
-            recipe=recipe,
+        loop = Loop(
             store=store,
             mesh=mesh,
             log=MetricsLog(model_dir, resumed_step=int(state.step)),
@@ -219,107 +216,3 @@ def _evaluation(
         return evaluator.flat(results)
 
     return evaluate
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Loop:
-    """Steps, and what happens between them."""
-
-    recipe: Recipe
-    store: Store
-    mesh: Mesh
-    log: MetricsLog
-    log_period: int
-    eval_period: int | None
-    evaluate: Callable[[Any, int], dict[str, float]]
-
-    def run(
-        self,
-        step: Any,
-        state: TrainState,
-        batches: batches_lib.GroupedBatches,
-        total_steps: int,
-        key: jax.Array,
-    ) -> dict[str, float]:
-        """Trains up to `total_steps`; returns the last metrics."""
-        start = int(state.step)
-        last: dict[str, float] = {"step": start}
-        if start >= total_steps:
-            logger.info("nothing to do: step %d of %d", start, total_steps)
-            return last
-        where = jax.tree.map(lambda leaf: leaf.sharding, state)
-        compiled = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
-        # Metrics are read one step late, so that the next step is already running.
-        waiting: collections.deque = collections.deque()
-        with (
-            sharding.use(self.mesh),
-            _termination() as terminated,
-            progress.Bar(total_steps, start) as bar,
-        ):
-            for batch in self._placed(batches, start, total_steps):
-                state, metrics = compiled(state, batch, key)
-                start += 1
-                waiting.append((start, metrics, batch["encoder_tokens"].shape))
-                final = start == total_steps or terminated.is_set()
-                saving = final or self.store.due(start)
-                evaluating = bool(self.eval_period) and start % self.eval_period == 0
-                while len(waiting) > (0 if saving or evaluating else 1):
-                    last = self._finish(*waiting.popleft(), bar)
-                if saving:
-                    self.store.save(start, state)
-                if evaluating:
-                    self.log.write(start, "eval", self.evaluate(state.params, start))
-                if final:
-                    break
-        self.store.wait()
-        self.log.close()
-        if start < total_steps:
-            logger.warning("stopped by SIGTERM: step %d is saved", start)
-        return last
-
-    def _placed(
-        self, batches: batches_lib.GroupedBatches, start: int, stop: int
-    ) -> Iterator[dict[str, jax.Array]]:
-        """Batches as global arrays on the mesh, made ahead of time."""
-        for batch in batches_lib.prefetch(batches, start, stop):
-            shardings = sharding.batch_shardings(batch, self.mesh)
-            yield {
-                name: jax.make_array_from_process_local_data(shardings[name], array)
-                for name, array in batch.items()
-            }
-
-    def _finish(
-        self, step: int, metrics: dict[str, jax.Array], shape: tuple, bar: Any
-    ) -> dict[str, float]:
-        """Reads the metrics of a step that was taken; refuses what is no number."""
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not all(map(math.isfinite, values.values())):
-            self.store.wait()
-            good = self.store.latest()
-            raise FloatingPointError(
-                f"expected a finite loss, gradient and update at step {step}, got loss "
-                f"{values['loss']}, norms {values['gradient_norm']} and "
-                f"{values['update_norm']}; "
-                + ("no checkpoint yet" if good is None else f"step {good} is intact")
-            )
-        bar.update(step, loss=values["loss"], rows=shape[0] * shape[1])
-        if step % self.log_period == 0:
-            steps, rows = bar.per_second()
-            rates = {"steps_per_second": steps, "rows_per_second": rows}
-            self.log.write(step, "train", values | rates)
-        return values | {"step": step}
-
-
-class _termination:
-    """Within it, SIGTERM asks for an orderly end instead of ending the process."""
-
-    def __enter__(self) -> threading.Event:
-        event = threading.Event()
-        self._previous = None
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
-        return event
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)

@@ -22,8 +22,8 @@ from tiny_runs import (  # noqa: F401
 
 from hyperx import cli
 from hyperx.checkpoints.store import Store
+from hyperx.runs import loop as loop_lib
 from hyperx.runs import metrics_log
-from hyperx.runs import train as train_lib
 
 STEPS = 60
 KILLS = 2
@@ -90,14 +90,14 @@ def test_sigterm_saves_and_exits_in_order(
     capsys,
 ):
     folder = tmp_path / "terminated"
-    finish = train_lib._Loop._finish
+    finish = loop_lib.Loop._finish
 
     def terminated_at_step_7(self, step, *rest):
         if step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
         return finish(self, step, *rest)
 
-    monkeypatch.setattr(train_lib._Loop, "_finish", terminated_at_step_7)
+    monkeypatch.setattr(loop_lib.Loop, "_finish", terminated_at_step_7)
     options = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=1000)
     handler = signal.getsignal(signal.SIGTERM)
     assert cli.main(arguments("train", folder, **options)) == 0

@@ -1,0 +1,146 @@
+"""The training loop: steps, and what happens between them."""
+
+import collections
+import dataclasses
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from hyperx import sharding
+from hyperx.checkpoints.store import Store
+from hyperx.data import batches as batches_lib
+from hyperx.runs import progress
+from hyperx.runs.metrics_log import MetricsLog
+from hyperx.runs.state import TrainState
+from hyperx.runs.step import Step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Loop:
+    """Steps, and what happens between them.
+
+    Attributes:
+        store: receives checkpoints.
+        mesh: where the steps run.
+        log: receives metrics.
+        log_period: steps between lines of metrics.
+        eval_period: steps between evaluations; None for none.
+        evaluate: metrics of parameters at a step.
+    """
+
+    store: Store
+    mesh: Mesh
+    log: MetricsLog
+    log_period: int
+    eval_period: int | None
+    evaluate: Callable[[Any, int], dict[str, float]]
+
+    def run(
+        self,
+        step: Step,
+        state: TrainState,
+        batches: batches_lib.GroupedBatches,
+        total_steps: int,
+        key: jax.Array,
+    ) -> dict[str, float]:
+        """Trains up to `total_steps`, or until SIGTERM.
+
+        Args:
+            step: see `hyperx.runs.step.make_step`; compiled here.
+            state: to start from; its buffers are given away.
+            batches: by step.
+            total_steps: where to stop.
+            key: of dropout.
+
+        Returns:
+            The metrics of the last step taken, and ``step``.
+        """
+        start = int(state.step)
+        last: dict[str, float] = {"step": start}
+        if start >= total_steps:
+            logger.info("nothing to do: step %d of %d", start, total_steps)
+            return last
+        where = jax.tree.map(lambda leaf: leaf.sharding, state)
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
+        # Metrics are read one step late, so that the next step is already running.
+        waiting: collections.deque = collections.deque()
+        with (
+            sharding.use(self.mesh),
+            _termination() as terminated,
+            progress.Bar(total_steps, start) as bar,
+        ):
+            for batch in self._placed(batches, start, total_steps):
+                state, metrics = compiled(state, batch, key)
+                start += 1
+                waiting.append((start, metrics, batch["encoder_tokens"].shape))
+                final = start == total_steps or terminated.is_set()
+                saving = final or self.store.due(start)
+                evaluating = bool(self.eval_period) and start % self.eval_period == 0
+                while len(waiting) > (0 if saving or evaluating else 1):
+                    last = self._finish(*waiting.popleft(), bar)
+                if evaluating:  # before saving: a kill between the two repeats both
+                    self.log.write(start, "eval", self.evaluate(state.params, start))
+                if saving:
+                    self.store.save(start, state)
+                if final:
+                    break
+        self.store.wait()
+        self.log.close()
+        if start < total_steps:
+            logger.warning("stopped by SIGTERM: step %d is saved", start)
+        return last
+
+    def _placed(
+        self, batches: batches_lib.GroupedBatches, start: int, stop: int
+    ) -> Iterator[dict[str, jax.Array]]:
+        """Batches as global arrays on the mesh, made ahead of time."""
+        for batch in batches_lib.prefetch(batches, start, stop):
+            shardings = sharding.batch_shardings(batch, self.mesh)
+            yield {
+                name: jax.make_array_from_process_local_data(shardings[name], array)
+                for name, array in batch.items()
+            }
+
+    def _finish(
+        self, step: int, metrics: dict[str, jax.Array], shape: tuple, bar: Any
+    ) -> dict[str, float]:
+        """Reads the metrics of a step that was taken; refuses what is no number."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not all(map(math.isfinite, values.values())):
+            self.store.wait()
+            good = self.store.latest()
+            raise FloatingPointError(
+                f"expected a finite loss, gradient and update at step {step}, got loss "
+                f"{values['loss']}, norms {values['gradient_norm']} and "
+                f"{values['update_norm']}; "
+                + ("no checkpoint yet" if good is None else f"step {good} is intact")
+            )
+        bar.update(step, loss=values["loss"], rows=shape[0] * shape[1])
+        if step % self.log_period == 0:
+            steps, rows = bar.per_second()
+            rates = {"steps_per_second": steps, "rows_per_second": rows}
+            self.log.write(step, "train", values | rates)
+        return values | {"step": step}
+
+
+class _termination:
+    """Within it, SIGTERM asks for an orderly end instead of ending the process."""
+
+    def __enter__(self) -> threading.Event:
+        event = threading.Event()
+        self._previous = None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
+        return event
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
