@@ -22,7 +22,7 @@ PARTS = (
         title="HINT",
         given="adapters, prefixes, memory",
         method="methods/hint.gin",
-        steps=1500,
+        steps=2000,
         fast_steps=300,
         colour="#1f5fa8",
     ),
@@ -40,7 +40,7 @@ PARTS = (
         title="concatenation",
         given="text before the input",
         method="methods/concatenation.gin",
-        steps=2500,
+        steps=1500,
         colour="#3f8f5f",
     ),
     Part(
@@ -48,8 +48,8 @@ PARTS = (
         title="no instruction",
         given="nothing",
         method="methods/inputs_only.gin",
-        steps=500,
-        fast_steps=150,
+        steps=400,
+        fast_steps=100,
         colour="#7d7d7d",
     ),
 )
