@@ -91,6 +91,18 @@ class Examples:
             }
         return counts
 
+    def summary(self) -> str:
+        """The report as one line."""
+        counts = [f"{len(self):,} rows"]
+        if CONDITION in self.features:
+            counts.append(f"{len(self.features[CONDITION]):,} conditions")
+        cut = [
+            f"{number:,} {name} (longest {self.longest[name]:,} tokens)"
+            for name, number in self.truncated.items()
+            if number
+        ]
+        return f"{', '.join(counts)}; cut to length: {', '.join(cut) or 'none'}"
+
 
 def load(
     mixture_or_task_name: str,

@@ -77,7 +77,7 @@ class TrainingData:
             feature_lengths={name: self.feature_lengths[name] for name in features},
             use_cached=self.use_cached,
         )
-        logger.info("training examples: %s", examples.report())
+        logger.info("training on %s", examples.summary())
         return batches_lib.GroupedBatches(
             examples,
             groups=self.groups,

@@ -65,6 +65,11 @@ def test_report_counts_what_was_cut(loaded):
         "tasks": 1,
         "inputs": {"truncated": int((lengths > 5).sum()), "max_length": 6},
     }
+    cut = short.report()["inputs"]["truncated"]
+    assert short.summary() == (
+        f"512 rows; cut to length: {cut} inputs (longest 6 tokens)"
+    )
+    assert loaded.summary().endswith("conditions; cut to length: none")
     assert short.features["inputs"].max_length == 5
     for i in range(len(short)):
         assert short.features["inputs"][i][-1] == 1
