@@ -178,7 +178,13 @@ class World:
 WORLDS = {
     world.name: world
     for world in (
-        World(name="toyworld"),
+        World(
+            name="toyworld",
+            # Drawn more often: the kinds that must generalise to unseen pairs, and
+            # most of all the one that does so last.
+            kinds=(*("sub",) * 2, *("swap",) * 3, "drop", "app", "pre"),
+            test_kinds=("sub", "swap"),
+        ),
         World(name="toyworld_compose", kinds=tuple(TEMPLATES), max_steps=2),
         World(
             name="toyworld_fewshot",
