@@ -103,7 +103,12 @@ def _task_state(config: model.ModelConfig, length: int) -> dict[str, Any] | None
         name: {"numbers": _count(part), "bytes": _bytes(part)}
         for name, part in parts.items()
     }
-    return {"condition_length": length, "bytes": state.nbytes, **sizes}
+    return {
+        "condition_length": length,
+        "dtype": config.backbone.dtype,
+        "bytes": state.nbytes,
+        **sizes,
+    }
 
 
 def _bytes(tree: Any) -> int:
@@ -126,8 +131,11 @@ def _print(found: Mapping[str, Any]) -> None:
     state = found["task_state"]
     if state is None:
         return
-    title = f"one task state, condition of {state['condition_length']} tokens"
-    table = Table(title=title, title_justify="left")
+    console.print(
+        f"one task state: condition of {state['condition_length']:,} tokens, "
+        f"{state['dtype']}"
+    )
+    table = Table()
     for name in ("part", "numbers", "MiB"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for name in ("encoder", "decoder", "memory"):

@@ -115,4 +115,4 @@ def test_a_table_for_people(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "Hint: parameters" in out
     assert f"{t5_v1_1('tiny'):,}" in out
-    assert "condition of 1024 tokens" in out
+    assert "condition of 1,024 tokens, float32" in out
