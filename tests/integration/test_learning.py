@@ -22,7 +22,7 @@ def hyperx(*arguments):
 
 @pytest.mark.slow
 def test_generated_adapters_follow_unseen_instructions(tmp_path):
-    """Half of the demo's schedule, which reaches more than 90 %; this one about half."""
+    """With half of the demo's schedule; the whole one reaches more than 90 %."""
     short = ["--gin.TRAIN_STEPS=500", "--gin.EVAL_PERIOD=None"]
     model_dir = f"--model_dir={tmp_path / 'm'}"
     hyperx("train", *FILES, *ADAPTERS_ALONE, *short, model_dir)

@@ -48,7 +48,7 @@ def test_what_is_offered_to_try_never_occurs_in_training():
 def test_all_parts_are_named_apart_and_fast_is_shorter():
     assert len({part.name for part in demo.PARTS}) == len(demo.PARTS)
     assert len({part.colour for part in demo.PARTS}) == len(demo.PARTS)
-    assert demo.PARTS[0].fast_steps  # examples and the last lines are about it
+    assert any(part.fast_steps for part in demo.PARTS)
     for part in demo.PARTS:
         assert part.fast_steps is None or part.fast_steps < part.steps
 
