@@ -32,7 +32,7 @@ PARTS = (
         method="methods/hint.gin",
         bindings=("hint.Hint.prefix_length = 0", "hint.Hint.fusion = False"),
         steps=1000,
-        fast_steps=450,
+        fast_steps=600,
         colour="#d9722e",
     ),
     Part(
