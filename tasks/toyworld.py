@@ -16,7 +16,7 @@ from hyperx.data import toyworld, vocabularies
 
 SEED = 0
 # Enough training tasks that nearly every pair of letters meets every template: with a
-# quarter of them, models generalise to unseen pairs far worse.
+# quarter of them, generated adapters followed unseen pairs less reliably.
 TASKS = {"train": 32_768, "validation": 64, "test": 64}
 ROWS = {"train": 4, "validation": 8, "test": 8}  # per task, adjacent
 FEATURES = ("condition", "inputs", "prompt", "targets")

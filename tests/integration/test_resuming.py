@@ -13,7 +13,6 @@ import pytest
 from tiny_runs import (  # noqa: F401
     arguments,
     compiled_once,
-    new_log,
     one_device,
     run,
     start,

@@ -1,9 +1,8 @@
 """Runs of the shipped gin files that take seconds: what integration tests share.
 
-Test modules import the fixtures `one_device`, `compiled_once` and `new_log`.
+Test modules import the fixtures `one_device` and `compiled_once`.
 """
 
-import logging
 import os
 import subprocess
 import sys
@@ -89,17 +88,6 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding, "make_mesh", make_mesh)
         yield
-
-
-@pytest.fixture(autouse=True)
-def new_log():
-    """The command line sets up logging anew, for the standard error of now."""
-    logger = logging.getLogger("hyperx")
-    logger.handlers.clear()
-    logger.propagate = True
-    yield
-    logger.handlers.clear()
-    logger.propagate = True
 
 
 @pytest.fixture(scope="module", autouse=True)
