@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "load": "hyperx.runs.models",
-    "load_state": "hyperx.adaptation",
+    "load_state": "hyperx.task_state",
 }
 
 __all__ = ["__version__", *_LAZY]

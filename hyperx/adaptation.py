@@ -1,25 +1,46 @@
 """The contract between hypernetworks and the backbone: generated weights as data.
 
 Everything here is an ordinary pytree of arrays that travels as call arguments. No part
-is ever a variable of a module, and none is ever copied over rows or beams.
+is ever a variable of a module, and none is ever copied over rows or beams. The leading
+axis G of every array is 1 where all groups share it.
 """
 
-import json
-import pathlib
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import struct
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hyperx import sharding
-from hyperx.axes import BOTTLENECK, EMBED, GROUPS, HEAD_DIM, HEADS, LAYERS, PREFIX
+from hyperx.axes import (
+    BOTTLENECK,
+    EMBED,
+    GROUPS,
+    HEAD_DIM,
+    HEADS,
+    JOINED_HEADS,
+    LAYERS,
+    MLP,
+    PREFIX,
+    RANK,
+)
 
-_FORMAT = "hyperx-task-state-1"
+# Input and output axis of the projections that may receive a low-rank update, by name:
+# those of an attention, and those of a feed-forward layer.
+PROJECTIONS = {
+    "query": (EMBED, JOINED_HEADS),
+    "key": (EMBED, JOINED_HEADS),
+    "value": (EMBED, JOINED_HEADS),
+    "out": (JOINED_HEADS, EMBED),
+    "wi": (EMBED, MLP),
+    "wi_0": (EMBED, MLP),
+    "wi_1": (EMBED, MLP),
+    "wo": (MLP, EMBED),
+}
+# What may be rescaled: keys and values of an attention, the hidden units of a
+# feed-forward layer.
+SCALED = {"key": JOINED_HEADS, "value": JOINED_HEADS, "hidden": MLP}
+
+PLACEMENTS = ("parallel", "residual", "sequential")
 
 
 @struct.dataclass
@@ -42,36 +63,82 @@ class Prefix:
 
 @struct.dataclass
 class Adapter:
-    """Bottleneck adapter parallel to its sub-layer: unit m reads and writes one row.
+    """Bottleneck adapter of a sub-layer: unit m reads and writes one row.
 
     Attributes:
         down: ``[G, M, D]``.
         up: ``[G, M, D]``.
         down_bias: ``[G, M]``.
         up_bias: ``[G, D]``.
+        norm_scale: ``[G, D]``, of a layer normalisation of the adapter's output; None
+            for no normalisation.
+        norm_bias: ``[G, D]``, as `norm_scale`.
         activation: between the two; a name known to `hyperx.ops.activations`.
+        placement: what it reads. ``parallel``: what the sub-layer reads; ``residual``:
+            the residual stream before the sub-layer's normalisation; ``sequential``:
+            what the sub-layer writes. Its output joins the residual stream.
     """
 
     down: jax.Array
     up: jax.Array
     down_bias: jax.Array
     up_bias: jax.Array
+    norm_scale: jax.Array | None = None
+    norm_bias: jax.Array | None = None
     activation: str = struct.field(pytree_node=False, default="gelu")
+    placement: str = struct.field(pytree_node=False, default="parallel")
 
     AXES: ClassVar = {
         "down": (GROUPS, BOTTLENECK, EMBED),
         "up": (GROUPS, BOTTLENECK, EMBED),
         "down_bias": (GROUPS, BOTTLENECK),
         "up_bias": (GROUPS, EMBED),
+        "norm_scale": (GROUPS, EMBED),
+        "norm_bias": (GROUPS, EMBED),
     }
 
 
 @struct.dataclass
+class LowRank:
+    """Low-rank update of a projection (Hu et al. 2022): unit n reads and writes a row.
+
+    Attributes:
+        a: ``[G, N, input width]``.
+        b: ``[G, N, output width]``.
+        scale: factor of the update.
+    """
+
+    a: jax.Array
+    b: jax.Array
+    scale: float = struct.field(pytree_node=False, default=1.0)
+
+
+@struct.dataclass
+class Scale:
+    """Factors of a projection's outputs or of hidden units (Liu et al. 2022, IA3).
+
+    Attributes:
+        factor: ``[G, width]``.
+    """
+
+    factor: jax.Array
+
+
+@struct.dataclass
 class SiteParts:
-    """What is generated for one sub-layer; absent parts are None."""
+    """What is generated for one sub-layer.
+
+    Attributes:
+        prefix: of an attention, or None.
+        adapter: of the sub-layer, or None.
+        low_rank: updates by name of the projection, see `PROJECTIONS`.
+        scale: factors by name, see `SCALED`.
+    """
 
     prefix: Prefix | None = None
     adapter: Adapter | None = None
+    low_rank: dict[str, LowRank] = struct.field(default_factory=dict)
+    scale: dict[str, Scale] = struct.field(default_factory=dict)
 
 
 @struct.dataclass
@@ -111,188 +178,38 @@ class Memory:
     mask: jax.Array
 
 
-@struct.dataclass
-class TaskState:
-    """All that is kept of G conditions: enough to serve them without a hypernetwork.
-
-    Attributes:
-        encoder: generated weights of the encoder, leaves ``[L, G, ...]``.
-        decoder: generated weights of the decoder, leaves ``[L, G, ...]``.
-        memory: the fused conditions, or None.
-        fingerprint: of the model that made the state.
-    """
-
-    encoder: LayerAdaptation
-    decoder: LayerAdaptation
-    memory: Memory | None = None
-    fingerprint: str = struct.field(pytree_node=False, default="")
-
-    @property
-    def groups(self) -> int:
-        """Number of conditions held (G); 1 for a state without generated parts."""
-        leaves = jax.tree.leaves((self.encoder, self.decoder))
-        if leaves:
-            return leaves[0].shape[1]
-        return 1 if self.memory is None else self.memory.mask.shape[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
-
-    def take(self, indices: Sequence[int] | jax.Array) -> "TaskState":
-        """The conditions at `indices` ``[G']``, in that order."""
-        indices = jnp.asarray(indices)
-        return jax.tree.map(
-            lambda axis, leaf: jnp.take(leaf, indices, axis), self._group_axes(), self
-        )
-
-    def save(self, path: str | pathlib.Path) -> None:
-        """Writes a safetensors file with a JSON header; replaces `path` at once."""
-        path = pathlib.Path(path)
-        arrays, statics = _flatten(self)
-        header = {
-            "format": _FORMAT,
-            "fingerprint": self.fingerprint,
-            "statics": json.dumps(statics),
-        }
-        partial = path.with_name(path.name + ".partial")
-        save_file(arrays, partial, header)
-        partial.replace(path)
-
-    def _group_axes(self) -> "TaskState":
-        """The same tree with the position of axis G per leaf."""
-        parts = jax.tree.map(lambda leaf: 1, (self.encoder, self.decoder))
-        memory = None if self.memory is None else Memory(key=1, value=1, mask=0)
-        return self.replace(encoder=parts[0], decoder=parts[1], memory=memory)
+Part = Prefix | Adapter | LowRank | Scale
 
 
-def concat(states: Sequence[TaskState]) -> TaskState:
-    """Joins the conditions of several states of one model.
-
-    Raises:
-        ValueError: if the states come from different models or differ in structure.
-    """
-    models = {state.fingerprint for state in states}
-    if len(models) != 1:
-        raise ValueError(f"expected states of one model, got fingerprints {models}")
-    memories = [state.memory for state in states if state.memory is not None]
-    longest = max((memory.mask.shape[-1] for memory in memories), default=0)
-    return jax.tree.map(
-        lambda axis, *leaves: jnp.concatenate(leaves, axis),
-        states[0]._group_axes(),
-        *(_with_memory_length(state, longest) for state in states),
-    )
-
-
-def _with_memory_length(state: TaskState, length: int) -> TaskState:
-    """Pads a state's memory with invisible positions up to `length`."""
-    if state.memory is None:
-        return state
-    missing = length - state.memory.mask.shape[-1]
-
-    def pad(leaf: jax.Array, axis: int) -> jax.Array:
-        widths = [(0, 0)] * leaf.ndim
-        widths[axis] = (0, missing)
-        return jnp.pad(leaf, widths)
-
-    memory = state.memory
-    memory = Memory(pad(memory.key, 2), pad(memory.value, 2), pad(memory.mask, 1))
-    return state.replace(memory=memory)
-
-
-def load_state(path: str | pathlib.Path) -> TaskState:
-    """Reads a state written by `TaskState.save`; needs no model.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a task state.
-    """
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"expected a task state at {path}, found no file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"expected a task state in {path}, got: {error}") from error
-    if header.get("format") != _FORMAT:
-        raise ValueError(
-            f"expected format {_FORMAT!r} in {path}, got {header.get('format')!r}"
-        )
-    return _unflatten(arrays, json.loads(header["statics"]), header["fingerprint"])
+def is_part(node: Any) -> bool:
+    """Whether a node of a tree of parts is a part."""
+    return isinstance(node, Part)
 
 
 def constrain(parts: LayerAdaptation) -> LayerAdaptation:
     """Fixes the sharding of every generated array of one or of all layers."""
-    return jax.tree.map(
-        sharding.constrain,
-        parts,
-        axes(parts),
-    )
+    return jax.tree.map(sharding.constrain, parts, axes(parts))
 
 
 def axes(parts: LayerAdaptation) -> LayerAdaptation:
     """Logical axis names of every leaf, with ``layers`` in front where L leads."""
 
-    def of_part(part: Any) -> Any:
+    def of_part(path: tuple[Any, ...], part: Part) -> Part:
         names = {}
-        for field, own in part.AXES.items():
-            extra = getattr(part, field).ndim - len(own)
-            names[field] = (LAYERS,) * extra + own
+        for field, own in _axes(part, path[-1]).items():
+            array = getattr(part, field)
+            if array is not None:
+                names[field] = (LAYERS,) * (array.ndim - len(own)) + own
         return part.replace(**names)
 
-    return jax.tree.map(of_part, parts, is_leaf=_is_part)
+    return jax.tree_util.tree_map_with_path(of_part, parts, is_leaf=is_part)
 
 
-def _is_part(node: Any) -> bool:
-    return hasattr(node, "AXES")
-
-
-_PARTS = {"prefix": Prefix, "adapter": Adapter}
-_STACKS = ("encoder", "decoder")
-_SITES = ("self_attention", "cross_attention", "mlp")
-
-
-def _flatten(state: TaskState) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays by path, and the activation of each adapter by path."""
-    arrays, statics = {}, {}
-    for stack in _STACKS:
-        for site in _SITES:
-            for kind in _PARTS:
-                part = getattr(getattr(getattr(state, stack), site), kind)
-                if part is None:
-                    continue
-                path = f"{stack}/{site}/{kind}"
-                statics[path] = getattr(part, "activation", "")
-                for field in part.AXES:
-                    arrays[f"{path}/{field}"] = np.asarray(getattr(part, field))
-    if state.memory is not None:
-        for field in ("key", "value", "mask"):
-            arrays[f"memory/{field}"] = np.asarray(getattr(state.memory, field))
-    return arrays, statics
-
-
-def _unflatten(
-    arrays: dict[str, np.ndarray], statics: dict[str, str], fingerprint: str
-) -> TaskState:
-    stacks: dict[str, dict[str, SiteParts]] = {stack: {} for stack in _STACKS}
-    for path, activation in statics.items():
-        stack, site, kind = path.split("/")
-        part = _PARTS[kind]
-        fields = {field: jnp.asarray(arrays[f"{path}/{field}"]) for field in part.AXES}
-        if activation:
-            fields["activation"] = activation
-        parts = stacks[stack].get(site, SiteParts())
-        stacks[stack][site] = parts.replace(**{kind: part(**fields)})
-    memory = None
-    if "memory/key" in arrays:
-        memory = Memory(
-            *(jnp.asarray(arrays[f"memory/{f}"]) for f in ("key", "value", "mask"))
-        )
-    return TaskState(
-        encoder=LayerAdaptation(**stacks["encoder"]),
-        decoder=LayerAdaptation(**stacks["decoder"]),
-        memory=memory,
-        fingerprint=fingerprint,
-    )
+def _axes(part: Part, key: Any) -> dict[str, tuple[str, ...]]:
+    """Names of a part's arrays; `key` leads to it: its projection, where it has one."""
+    if isinstance(part, LowRank):
+        read, written = PROJECTIONS[key.key]
+        return {"a": (GROUPS, RANK, read), "b": (GROUPS, RANK, written)}
+    if isinstance(part, Scale):
+        return {"factor": (GROUPS, SCALED[key.key])}
+    return part.AXES

@@ -18,15 +18,18 @@ F       mlp                 width of the feed-forward layer
 V       vocab               vocabulary
 L       layers              layers of one stack
 M       bottleneck          adapter bottleneck
-P       prefix              generated key/value positions
+P       prefix              generated key/value positions, or prompt positions
+N       rank                units of a low-rank update
 ======  ==================  ====================================================
 
 A kernel that maps D to all heads at once has its output axis named ``joined_kv``.
 Generator heads name their hidden axis ``head_mlp``, apart from the backbone's ``mlp``,
-and a second axis of model width ``embed_out``, since a name may occur once per array.
+and a second axis of model width ``embed_out``, since a name may occur once per array. Tables with a
+row for every known task have their first axis named ``tasks``.
 """
 
 GROUPS = "task"
+TASKS = "tasks"
 ROWS = "rows"
 LENGTH = "length"
 CONDITION_LENGTH = "condition_length"
@@ -42,4 +45,5 @@ VOCAB = "vocab"
 LAYERS = "layers"
 BOTTLENECK = "bottleneck"
 PREFIX = "prefix"
+RANK = "rank"
 BUCKETS = "relpos_buckets"

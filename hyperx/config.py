@@ -85,6 +85,12 @@ class T5Config:
                 )
 
     @property
+    def mlp_inputs(self) -> tuple[str, ...]:
+        """Names of the feed-forward layer's input kernels, as T5 checkpoints have."""
+        count = len(self.mlp_activations)
+        return ("wi",) if count == 1 else tuple(f"wi_{i}" for i in range(count))
+
+    @property
     def joined_heads(self) -> int:
         """Width of all heads together (H * K)."""
         return self.num_heads * self.head_dim

@@ -11,13 +11,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from hyperx import sharding
-from hyperx.adaptation import Encoded, Memory, TaskState
+from hyperx.adaptation import Encoded, Memory
 from hyperx.backbone.blocks import Cache
 from hyperx.backbone.t5 import T5
 from hyperx.config import T5Config
-from hyperx.hypernetworks.hypernetwork import Conditioning, Hypernetwork
+from hyperx.emission import Emission
+from hyperx.hypernetworks.conditioning import Conditioning
+from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method
 from hyperx.ops import losses
+from hyperx.task_state import TaskState
 
 Batch = Mapping[str, jax.Array]
 
@@ -86,7 +89,7 @@ class HyperModel(nn.Module):
 
         Args:
             batch: ``encoder_tokens [G, R, S]``, ``decoder_input_tokens [G, R, T]`` and,
-                with a hypernetwork, ``condition_tokens [G, I]``.
+                with a hypernetwork that reads them, ``condition_tokens [G, I]``.
 
         Returns:
             ``[G, R, T, V]`` in float32.
@@ -95,52 +98,93 @@ class HyperModel(nn.Module):
         return self.forward(batch, conditioning)
 
     def condition(self, tokens: jax.Array | None) -> Conditioning:
-        """What conditions ``[G, I]`` do to the backbone; None leaves it plain.
+        """What conditions ``[G, I]``, or None for none, do to the backbone.
 
         Raises:
-            ValueError: if conditions are missing, or given to a plain model.
+            ValueError: if conditions are missing, or given to a model that reads none.
         """
-        if (tokens is None) != (self.hypernetwork is None):
+        hypernetwork = self.hypernetwork
+        reads = hypernetwork is not None and hypernetwork.conditioner is not None
+        if (tokens is not None) != reads:
             raise ValueError(
-                f"expected {'no ' * (self.hypernetwork is None)}condition tokens for "
-                f"this model, got {'none' if tokens is None else tokens.shape}"
+                f"expected {'' if reads else 'no '}condition tokens for this model, "
+                f"got {'none' if tokens is None else tokens.shape}"
             )
-        if tokens is None:
-            return Conditioning.nothing()
-        return self.hypernetwork(tokens, self.backbone)
+        if hypernetwork is None:
+            return Conditioning()
+        return hypernetwork(tokens, self.backbone)
 
     def forward(self, batch: Batch, conditioning: Conditioning) -> jax.Array:
         """Teacher-forced logits ``[G, R, T, V]`` under a given conditioning."""
-        encoded = self.encode(batch["encoder_tokens"], conditioning)
-        sources = _sources(conditioning, encoded)
         tokens = batch["decoder_input_tokens"]
-        return self.backbone.decode(tokens, conditioning.decoder, sources)[0]
+        encoded, conditioning = self.encode(batch["encoder_tokens"], conditioning)
+        sources = _sources(conditioning, encoded)
+        logits, _ = self.backbone.decode(
+            tokens.reshape(*encoded.mask.shape[:2], -1), conditioning.decoder, sources
+        )
+        return logits.reshape(*tokens.shape, -1)
 
-    def encode(self, tokens: jax.Array, conditioning: Conditioning) -> Encoded:
-        """Encodes input tokens ``[G, R, S]`` with the adapted encoder."""
-        return self.backbone.encode(tokens, conditioning.encoder)
+    def encode(
+        self, tokens: jax.Array, conditioning: Conditioning
+    ) -> tuple[Encoded, Conditioning]:
+        """Encodes input tokens ``[G, R, S]`` with the adapted encoder.
+
+        Returns:
+            What was encoded, and the conditioning of the decoder. Both have G groups of
+            R rows; but ``G * R`` groups of one row where the hypernetwork writes a
+            decoder for every row.
+        """
+        encoder, prompt = conditioning.encoder, conditioning.prompt
+        encoded = self.backbone.encode(tokens, encoder, prompt)
+        if self.hypernetwork is None or self.hypernetwork.instance is None:
+            return encoded, conditioning
+        alone = _rows_as_groups(encoded)
+        emissions = self.hypernetwork.read_rows(alone)
+        if "encoder" in emissions:
+            rows = _rows_as_groups(tokens)
+            alone = self.backbone.encode(rows, emissions["encoder"], prompt)
+        if "decoder" in emissions:
+            return alone, conditioning.replace(decoder=emissions["decoder"])
+        encoded = jax.tree.map(lambda a, b: a.reshape(b.shape), alone, encoded)
+        return encoded, conditioning
+
+    def start(
+        self, tokens: jax.Array, conditioning: Conditioning
+    ) -> tuple[Memory, Conditioning]:
+        """All that decoding `tokens` ``[G, R, S]`` needs, computed once.
+
+        Returns:
+            Cross-attention keys and values of the encoded input, and the conditioning
+            with weights that exist; see `encode` for their groups and rows.
+        """
+        encoded, conditioning = self.encode(tokens, conditioning)
+        if self.hypernetwork is not None and self.hypernetwork.instance is not None:
+            decoder = Emission.precomputed(conditioning.decoder.materialize())
+            conditioning = conditioning.replace(decoder=decoder)
+        return self.backbone.project(encoded, conditioning.decoder), conditioning
 
     def adapt(self, tokens: jax.Array | None) -> TaskState:
-        """Everything that is kept of conditions ``[G, I]``; see `TaskState`."""
+        """Everything that is kept of conditions ``[G, I]``, or None; see `TaskState`.
+
+        What is written for single rows is no part of it.
+        """
         conditioning = self.condition(tokens)
         memory = conditioning.memory
         if isinstance(memory, Encoded):
-            memory = self.backbone.project(memory)
-        return TaskState(
+            memory = self.backbone.project(memory, conditioning.decoder)
+        state = TaskState(
             encoder=conditioning.encoder.materialize(),
             decoder=conditioning.decoder.materialize(),
             memory=memory,
+            prompt=conditioning.prompt,
         )
-
-    def project(self, encoded: Encoded) -> Memory:
-        """Cross-attention keys and values of encoded inputs, for decoding."""
-        return self.backbone.project(encoded)
+        return state.broadcast(1 if tokens is None else tokens.shape[0])
 
     def step(
         self,
         tokens: jax.Array,
         conditioning: Conditioning,
-        encoded: Encoded | Memory,
+        encoded: Memory,
         cache: Cache,
         position: jax.Array,
     ) -> tuple[jax.Array, Cache]:
@@ -160,10 +204,15 @@ def _sources(
     return (encoded,) if memory is None else (memory, encoded)
 
 
+def _rows_as_groups(tree: Any) -> Any:
+    """``[G, R, ...]`` to ``[G * R, 1, ...]``."""
+    return jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), tree)
+
+
 def _example_batch(config: ModelConfig) -> dict[str, jax.Array]:
     tokens = jnp.ones((1, 1, 1), jnp.int32)
     batch = {"encoder_tokens": tokens, "decoder_input_tokens": tokens}
-    if config.method.reads == "condition":
+    if config.method.reads in ("condition", "task"):
         batch["condition_tokens"] = tokens[0]
     return batch
 

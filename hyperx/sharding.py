@@ -17,6 +17,7 @@ Names = tuple[str | None, ...]
 # t5x's standard rules for parameters split over the model axis only, and ours.
 RULES: tuple[tuple[str, str | None], ...] = (
     ("task", "data"),
+    ("tasks", None),
     ("rows", None),
     ("length", None),
     ("condition_length", None),
@@ -32,6 +33,7 @@ RULES: tuple[tuple[str, str | None], ...] = (
     ("queries", None),
     ("bottleneck", "model"),
     ("prefix", None),
+    ("rank", None),
     ("relpos_buckets", None),
 )
 

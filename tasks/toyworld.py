@@ -30,6 +30,11 @@ def exact_match(targets: Sequence[str], predictions: Sequence[str]) -> dict[str,
     return {"exact_match": 100 * sum(equal) / len(equal)}
 
 
+def task_names(world: str) -> tuple[str, ...]:
+    """The names of a world's tasks, as its examples tell them in `task`."""
+    return toyworld.WORLDS[world].task_names
+
+
 def rows(name: str, split: str) -> list[toyworld.Row]:
     """The rows of a registered task's split, in order."""
     world = toyworld.WORLDS[name]
@@ -54,7 +59,7 @@ def _dataset(
             for condition, word in zip(conditions, inputs, strict=True)
         ],
         "targets": [toyworld.spell(row.result) for row in drawn],
-        "task": [row.task.name for row in drawn],
+        "task": [toyworld.WORLDS[name].name_of(row.task) for row in drawn],
         "id": [f"{split}/{i // count}/{i % count}" for i in range(len(drawn))],
     }
     return tf.data.Dataset.from_tensor_slices(columns)

@@ -21,7 +21,7 @@ LEVELS = (
     {"hypernetworks"},
     {"backbone"},
     {"ops"},
-    {"emission"},
+    {"emission", "task_state"},
     {"adaptation"},
     {"optim"},
     {"checkpoints"},

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx.emission import Emission
-from hyperx.hypernetworks.hypernetwork import Conditioning
+from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.hypernetworks.query_generator import QueryGeneratorConfig, _Emit
 
 pytestmark = pytest.mark.usefixtures("mesh")

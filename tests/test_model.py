@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx import model, sharding
-from hyperx.hypernetworks.hypernetwork import Conditioning
+from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.methods import plain
 
 pytestmark = pytest.mark.usefixtures("mesh")
@@ -107,8 +107,8 @@ def test_encoder_reads_the_condition_unadapted(hint):
     tokens = batch["condition_tokens"]
     expected = jax.jit(
         lambda p: unadapted.apply(
-            {"params": p}, tokens[:, None], Conditioning.nothing(), method="encode"
-        )
+            {"params": p}, tokens[:, None], Conditioning(), method="encode"
+        )[0]
     )(plain_params)
     got = jax.jit(
         lambda p: module.apply({"params": p}, tokens, method="condition").memory

@@ -13,10 +13,10 @@ from flax import struct
 from jax.tree_util import Partial
 
 from hyperx import axes, sharding
-from hyperx.adaptation import Encoded, Memory
+from hyperx.adaptation import Encoded, Memory, SiteParts
 from hyperx.backbone.layers import Attention, Dropout, Mlp, RMSNorm
 from hyperx.config import T5Config
-from hyperx.ops import adapters, attention
+from hyperx.ops import adapters
 from hyperx.ops.attention import Segment
 
 
@@ -63,7 +63,8 @@ class SharedInputs:
     Attributes:
         emit: of `hyperx.emission.Emission`.
         bias: of self-attention, ``[1, 1, H, T, S]``.
-        mask: visible positions of encoder self-attention, ``[G, R, S]``, or None.
+        mask: visible positions of encoder self-attention, ``[G, R, S]`` or
+            ``[G, R, T, S]``, or None.
         sources: of cross-attention, projected inside each layer.
         position: where to write the cache.
     """
@@ -87,11 +88,16 @@ class _Block(nn.Module):
     def _norm(self) -> RMSNorm:
         return RMSNorm(self.config.norm_epsilon, self.config.dtype)
 
-    def _adapted_mlp(self, x: jax.Array, adapter: Any) -> jax.Array:
-        """Adds the feed-forward layer and, parallel to it, the generated adapter."""
+    def _add_mlp(self, x: jax.Array, parts: SiteParts) -> jax.Array:
+        """Adds the feed-forward layer to the residual stream."""
         normal = self.pre_mlp_layer_norm(x)
-        added = self.dropout(self.mlp(normal)) + adapters.parallel(adapter, normal)
-        return _hidden(x + added)
+        return _hidden(self._add(x, normal, self.mlp(normal, parts), parts))
+
+    def _add(
+        self, x: jax.Array, normal: jax.Array, output: jax.Array, parts: SiteParts
+    ) -> jax.Array:
+        """Adds what a sub-layer makes of `normal`, and its adapter's output."""
+        return adapters.joined(parts.adapter, x, normal, output, self.dropout)
 
 
 class EncoderBlock(_Block):
@@ -109,11 +115,12 @@ class EncoderBlock(_Block):
     ) -> tuple[jax.Array, None]:
         """Maps hidden states ``[G, R, S, D]`` to ``[G, R, S, D]``."""
         parts = shared.emit(layer.emission)
+        own = parts.self_attention
         normal = self.pre_attention_layer_norm(x)
-        own = Segment(*self.attention.keys_values(normal), shared.mask, shared.bias)
-        prefix = attention.prefix(parts.self_attention.prefix)
-        x = x + self.dropout(self.attention(normal, (*prefix, own)))
-        return self._adapted_mlp(x, parts.mlp.adapter), None
+        keys_values = self.attention.keys_values(normal, own)
+        segments = (Segment(*keys_values, shared.mask, shared.bias),)
+        x = self._add(x, normal, self.attention(normal, segments, own), own)
+        return self._add_mlp(x, parts.mlp), None
 
 
 class DecoderBlock(_Block):
@@ -133,31 +140,39 @@ class DecoderBlock(_Block):
     ) -> tuple[jax.Array, Cache | None]:
         """Maps hidden states ``[G, R, T, D]``; the updated cache comes with them."""
         parts = shared.emit(layer.emission)
+        own = parts.self_attention
         normal = self.pre_self_attention_layer_norm(x)
-        key, value = self.self_attention.keys_values(normal)
+        key, value = self.self_attention.keys_values(normal, own)
         cache = layer.cache
         if cache is not None:
             cache = cache.update(key, value, shared.position)
             key, value = cache.key, cache.value
-        prefix = attention.prefix(parts.self_attention.prefix)
-        own = Segment(key, value, None, shared.bias)
-        x = x + self.dropout(self.self_attention(normal, (*prefix, own)))
+        segments = (Segment(key, value, None, shared.bias),)
+        x = self._add(x, normal, self.self_attention(normal, segments, own), own)
 
+        other = parts.cross_attention
         normal = self.pre_cross_attention_layer_norm(x)
-        prefix = attention.prefix(parts.cross_attention.prefix)
-        segments = (*prefix, *self._memories(layer, shared))
-        x = x + self.dropout(self.encoder_decoder_attention(normal, segments))
-        return self._adapted_mlp(x, parts.mlp.adapter), cache
+        segments = self._memories(layer, shared, other)
+        output = self.encoder_decoder_attention(normal, segments, other)
+        x = self._add(x, normal, output, other)
+        return self._add_mlp(x, parts.mlp), cache
 
-    def project(self, carry: None, layer: None, shared: Encoded) -> tuple[None, Memory]:
-        """Cross-attention keys and values of a source, for this layer."""
-        del carry, layer
-        key, value = self.encoder_decoder_attention.keys_values(shared.hidden)
-        return None, Memory(key, value, jnp.asarray(shared.mask))
+    def project(
+        self, carry: None, layer: LayerInputs, shared: SharedInputs
+    ) -> tuple[None, Memory]:
+        """Cross-attention keys and values of the one source, for this layer."""
+        del carry
+        (source,) = shared.sources
+        parts = shared.emit(layer.emission).cross_attention
+        key, value = self.encoder_decoder_attention.keys_values(source.hidden, parts)
+        return None, Memory(key, value, jnp.asarray(source.mask))
 
-    def _memories(self, layer: LayerInputs, shared: SharedInputs) -> list[Segment]:
+    def _memories(
+        self, layer: LayerInputs, shared: SharedInputs, parts: SiteParts
+    ) -> list[Segment]:
+        attention = self.encoder_decoder_attention
         projected = [Segment(m.key, m.value, m.mask) for m in layer.memories]
         return projected + [
-            Segment(*self.encoder_decoder_attention.keys_values(s.hidden), s.mask)
-            for s in shared.sources
+            Segment(*attention.keys_values(source.hidden, parts), source.mask)
+            for source in shared.sources
         ]

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from hyperx import axes, sharding
+from hyperx.adaptation import LowRank, SiteParts
 from hyperx.config import T5Config
-from hyperx.ops import activations, attention
+from hyperx.ops import activations, attention, projections
 
 
 def boxed(init: nn.initializers.Initializer, *names: str | None):
@@ -35,14 +36,15 @@ class Projection(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, low_rank: LowRank | None = None) -> jax.Array:
         stddev = x.shape[-1] ** -0.5 if self.stddev is None else self.stddev
         kernel = self.param(
             "kernel",
             boxed(nn.initializers.normal(stddev), *self.names),
             (x.shape[-1], self.features),
         )
-        return jnp.einsum("...i,io->...o", x, kernel.astype(self.dtype))
+        out = jnp.einsum("...i,io->...o", x, kernel.astype(self.dtype))
+        return projections.updated(out, low_rank, x)
 
 
 class RMSNorm(nn.Module):
@@ -135,17 +137,25 @@ class Attention(nn.Module):
         )
         self.dropout = Dropout(config.dropout_rate, broadcast=(-2,))
 
-    def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def keys_values(
+        self, x: jax.Array, parts: SiteParts
+    ) -> tuple[jax.Array, jax.Array]:
         """Keys and values ``[..., S, H, K]`` of hidden states ``[..., S, D]``."""
-        return self._heads(self.key(x)), self._heads(self.value(x))
+        key = self.key(x, parts.low_rank.get("key"))
+        value = self.value(x, parts.low_rank.get("value"))
+        key = projections.scaled(key, parts.scale.get("key"))
+        value = projections.scaled(value, parts.scale.get("value"))
+        return self._heads(key), self._heads(value)
 
     def __call__(
-        self, x: jax.Array, segments: Sequence[attention.Segment]
+        self, x: jax.Array, segments: Sequence[attention.Segment], parts: SiteParts
     ) -> jax.Array:
-        """Attends from ``[G, R, T, D]`` to all positions of `segments`."""
-        query = self._heads(self.query(x))
+        """Attends from ``[G, R, T, D]`` to a generated prefix and all `segments`."""
+        query = self._heads(self.query(x, parts.low_rank.get("query")))
+        segments = (*attention.prefix(parts.prefix), *segments)
         attended = attention.attend(query, segments, self.dropout)
-        return self.out(attended.reshape(*x.shape[:-1], self.config.joined_heads))
+        attended = attended.reshape(*x.shape[:-1], self.config.joined_heads)
+        return self.out(attended, parts.low_rank.get("out"))
 
     def _heads(self, x: jax.Array) -> jax.Array:
         shape = (*x.shape[:-1], self.config.num_heads, self.config.head_dim)
@@ -160,22 +170,21 @@ class Mlp(nn.Module):
     config: T5Config
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, parts: SiteParts) -> jax.Array:
         """Maps ``[G, R, T, D]`` to ``[G, R, T, D]``."""
         config, hidden = self.config, 1.0
-        several = len(config.mlp_activations) > 1
-        for index, name in enumerate(config.mlp_activations):
+        for name, activation in zip(
+            config.mlp_inputs, config.mlp_activations, strict=True
+        ):
             wi = Projection(
-                config.mlp_dim,
-                (axes.EMBED, axes.MLP),
-                dtype=config.dtype,
-                name=f"wi_{index}" if several else "wi",
+                config.mlp_dim, (axes.EMBED, axes.MLP), dtype=config.dtype, name=name
             )
-            hidden = hidden * activations.get(name)(wi(x))
+            projected = wi(x, parts.low_rank.get(name))
+            hidden = hidden * activations.get(activation)(projected)
+        hidden = projections.scaled(hidden, parts.scale.get("hidden"))
         names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.MLP)
         hidden = sharding.constrain(hidden, names)
         hidden = Dropout(config.dropout_rate, broadcast=(-2,))(hidden)
         names = (axes.MLP, axes.EMBED)
-        return Projection(config.embed_dim, names, dtype=config.dtype, name="wo")(
-            hidden
-        )
+        wo = Projection(config.embed_dim, names, dtype=config.dtype, name="wo")
+        return wo(hidden, parts.low_rank.get("wo"))

@@ -77,7 +77,14 @@ class Encoder(nn.Module):
         self.dropout = Dropout(config.dropout_rate, broadcast=(-2,))
 
     def __call__(self, x: jax.Array, mask: jax.Array, emission: Emission) -> jax.Array:
-        """Encodes ``[G, R, S, D]`` embeddings, visible where `mask` ``[G, R, S]``."""
+        """Encodes ``[G, R, S, D]`` embeddings.
+
+        Args:
+            x: embeddings.
+            mask: visible positions ``[G, R, S]``, or ``[G, R, T, S]`` by position that
+                looks.
+            emission: generated weights.
+        """
         positions = jnp.arange(x.shape[2])
         bias = relative_positions.bias(
             self.relpos_bias(),
@@ -117,6 +124,8 @@ class Decoder(nn.Module):
         sources: Sequence[Encoded | Memory],
         cache: Cache | None = None,
         position: jax.Array | None = None,
+        *,
+        causal: bool = True,
     ) -> tuple[jax.Array, Cache | None]:
         """Decodes embeddings ``[G, R, T, D]``.
 
@@ -126,6 +135,7 @@ class Decoder(nn.Module):
             sources: what cross-attention reads.
             cache: keys and values of earlier positions, leaves ``[L, G, R, T, H, K]``.
             position: of the single target position in `x`.
+            causal: whether later positions are hidden.
 
         Returns:
             Normalised hidden states ``[G, R, T, D]`` and the updated cache.
@@ -137,22 +147,28 @@ class Decoder(nn.Module):
         )
         shared = SharedInputs(
             emit=emission.emit,
-            bias=self._causal_bias(x.shape[2], cache, position),
+            bias=self._bias(x.shape[2], cache, position, causal=causal),
             sources=tuple(s for s in sources if isinstance(s, Encoded)),
             position=position,
         )
         x, cache = self.layers(self.dropout(x), layer, shared)
         return self.dropout(self.decoder_norm(x)), cache
 
-    def project(self, source: Encoded) -> Memory:
+    def project(self, source: Encoded, emission: Emission) -> Memory:
         """Keys and values of a source for every layer, leaves ``[L, ...]``."""
-        _, memory = self.layers.project(None, None, source)
+        shared = SharedInputs(emit=emission.emit, sources=(source,))
+        _, memory = self.layers.project(None, LayerInputs(emission.layers), shared)
         return memory.replace(mask=source.mask)
 
-    def _causal_bias(
-        self, length: int, cache: Cache | None, position: jax.Array | None
+    def _bias(
+        self,
+        length: int,
+        cache: Cache | None,
+        position: jax.Array | None,
+        *,
+        causal: bool,
     ) -> jax.Array:
-        """Relative bias ``[1, 1, H, T, S]`` that hides later positions."""
+        """Relative bias ``[1, 1, H, T, S]``; a causal one hides later positions."""
         if cache is None:
             queries = keys = jnp.arange(length)
         else:
@@ -164,6 +180,8 @@ class Decoder(nn.Module):
             bidirectional=False,
             max_distance=self.config.relative_max_distance,
         )
+        if not causal:
+            return bias
         later = keys[None, :] > queries[:, None]
         return jnp.where(later[None, None, None], MASKED, bias)
 
@@ -191,18 +209,31 @@ class T5(nn.Module):
         self,
         tokens: jax.Array,
         emission: Emission,
+        prompt: jax.Array | None = None,
+        *,
         mask: jax.Array | None = None,
+        blocks: jax.Array | None = None,
     ) -> Encoded:
         """Encodes tokens ``[G, R, S]``; padding is invisible unless `mask` says else.
 
         Args:
             tokens: ``[G, R, S]`` integers.
             emission: generated weights of the encoder.
+            prompt: embeddings ``[G, P, D]`` in front of every row of a group, or of all
+                groups; they are encoded and attended to as if they were tokens.
             mask: visible positions, ``[G, R, S]``; those that are not padding if None.
+            blocks: numbers ``[G, R, S]``; a position sees those of its own number.
         """
-        mask = tokens != PAD if mask is None else mask
-        hidden = self.encoder(self.embed(tokens), mask, emission)
-        return Encoded(hidden, mask)
+        x, mask = self.embed(tokens), tokens != PAD if mask is None else mask
+        if prompt is not None:
+            shape = (*tokens.shape[:2], *prompt.shape[1:])
+            prompt = jnp.broadcast_to(prompt[:, None].astype(x.dtype), shape)
+            x = jnp.concatenate([prompt, x], axis=2)
+            mask = jnp.pad(mask, ((0, 0), (0, 0), (shape[2], 0)), constant_values=True)
+        visible = mask
+        if blocks is not None:
+            visible = mask[:, :, None] & (blocks[..., None] == blocks[:, :, None])
+        return Encoded(self.encoder(x, visible, emission), mask)
 
     def decode(
         self,
@@ -230,9 +261,9 @@ class T5(nn.Module):
         names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
         return sharding.constrain(logits, names), cache
 
-    def project(self, source: Encoded) -> Memory:
+    def project(self, source: Encoded, emission: Emission) -> Memory:
         """Projects a source for every decoder layer, to be kept through decoding."""
-        return self.decoder.project(source)
+        return self.decoder.project(source, emission)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Embeds tokens ``[G, R, T]`` as ``[G, R, T, D]``."""

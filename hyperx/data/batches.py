@@ -22,12 +22,21 @@ from hyperx.data import examples as examples_lib
 DECODER_START_ID = 0
 
 # What the encoder reads, and which features a method needs, by what it `reads`.
-ENCODER_FEATURE = {"condition": "inputs", "prompt": "prompt", "inputs": "inputs"}
+ENCODER_FEATURE = {
+    "condition": "inputs",
+    "task": "inputs",
+    "prompt": "prompt",
+    "inputs": "inputs",
+}
 FEATURES_READ = {
     "condition": ("condition", "inputs", "targets"),
+    "task": ("condition", "inputs", "targets"),
     "prompt": ("prompt", "targets"),
     "inputs": ("inputs", "targets"),
 }
+
+# These group their rows by condition, which comes apart from the input.
+CONDITIONED = ("condition", "task")
 
 Batch = dict[str, np.ndarray]
 
@@ -37,15 +46,16 @@ class GroupedBatches:
 
     Keys: `encoder_tokens` [G, R, S], `decoder_input_tokens`, `decoder_target_tokens`
     [G, R, T] int32, `decoder_loss_weights` [G, R, T] float32, and, if the method reads
-    conditions, `condition_tokens` [G, I] int32. G is this process's share of `groups`.
+    conditions, `condition_tokens` [G, I] int32; [G, 1], the number of the task, if it
+    reads tasks. G is this process's share of `groups`.
 
     Args:
       examples: the rows, with the features that `reads` needs.
       groups: conditions in the global batch.
       rows: rows per condition.
       feature_lengths: length to pad each feature to; others than needed are ignored.
-      reads: "condition", "prompt" or "inputs"; only the first groups by condition,
-        otherwise all rows of a task are one pool.
+      reads: "condition", "task", "prompt" or "inputs"; only the first two group by
+        condition, otherwise all rows of a task are one pool.
       seed: orders the data.
       process_index: which contiguous share of the groups to return.
       process_count: how many processes share the global batch.
@@ -71,11 +81,13 @@ class GroupedBatches:
             )
         self._examples = examples
         self._lengths = dict(feature_lengths)
+        if reads == "task":
+            self._lengths["condition"] = 1
         self._reads = reads
         self._groups = groups
         self._local_groups = groups // process_count
         self._first_group = process_index * self._local_groups
-        self._chunks = _Chunks(examples, rows, seed, by_condition=reads == "condition")
+        self._chunks = _Chunks(examples, rows, seed, by_condition=reads in CONDITIONED)
 
     @property
     def chunks_per_epoch(self) -> int:
@@ -97,7 +109,7 @@ class GroupedBatches:
             "encoder_tokens": self._pad(ENCODER_FEATURE[self._reads], rows),
             **self._decoder_arrays(rows),
         }
-        if self._reads == "condition":
+        if self._reads in CONDITIONED:
             conditions = self._examples.condition_of_row[rows[:, 0]]
             batch["condition_tokens"] = self._pad("condition", conditions)
         return batch
@@ -164,6 +176,8 @@ def _check(
                 f"{reads=}, got {[*examples.features]} and {[*feature_lengths]}"
             )
         longest = examples.features[name].max_length
+        if (reads, name) == ("task", "condition"):
+            continue  # a number
         if longest > feature_lengths[name]:
             raise ValueError(
                 f"expected {name} of at most {feature_lengths[name]} tokens, "

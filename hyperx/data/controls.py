@@ -17,11 +17,19 @@ def check(control: str, reads: str) -> None:
     """Raises a ValueError if there is no such control for a model that reads so."""
     if control not in CONTROLS:
         raise ValueError(f"expected a control of {CONTROLS}, got {control!r}")
-    if control != "matched" and reads != "condition":
+    if control not in possible(reads):
         raise ValueError(
-            f"control={control!r} replaces the condition, which must be read apart: "
-            f"expected reads='condition', got {reads!r}"
+            f"expected a control of {possible(reads)} for a model with {reads=}, got "
+            f"{control!r}"
         )
+
+
+def possible(reads: str) -> tuple[str, ...]:
+    """The controls that a model has: of its condition, where that is read apart.
+
+    There is no task without a name, so a model that reads tasks is never shown none.
+    """
+    return {"condition": CONTROLS, "task": CONTROLS[:2]}.get(reads, CONTROLS[:1])
 
 
 class Conditions:
@@ -30,14 +38,14 @@ class Conditions:
     Args:
       tokens: by task, the condition of each row, [N, I] int32.
       texts: by task, the same as text.
-      eos_id: what an empty condition consists of.
+      eos_id: what an empty condition consists of; None if there is none.
     """
 
     def __init__(
         self,
         tokens: Mapping[str, np.ndarray],
         texts: Mapping[str, Sequence[str]],
-        eos_id: int,
+        eos_id: int | None,
     ):
         numbers: dict[bytes, int] = {}
         self._distinct: list[tuple[np.ndarray, str]] = []

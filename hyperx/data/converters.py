@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import seqio
 import tensorflow as tf
 
-READS = ("condition", "prompt", "inputs")
+READS = ("condition", "task", "prompt", "inputs")
 
 
 def model_features(reads: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from hyperx.data import controls, converters, metrics
+from hyperx.data import controls, converters, examples, metrics
 
 # (condition tokens [N, I] or None, encoder tokens [N, S]) -> generated tokens [N, T]
 Predict = Callable[[np.ndarray | None, np.ndarray], np.ndarray]
@@ -27,7 +27,9 @@ class Evaluation:
       name: a registered seqio task or mixture with metrics on predictions.
       split: the split to read, e.g. `test`.
       feature_lengths: length by task feature, for those the model reads and `targets`.
-      reads: `condition` (condition and inputs), `prompt` or `inputs`.
+      reads: `condition` (condition and inputs), `task` (its number, and inputs),
+        `prompt` or `inputs`.
+      known_tasks: the names that number the tasks, if the model reads those.
       num_examples: if given, a random draw (the same each time) of so many examples of
         each task.
       log_dir: where `run` writes its predictions; None writes none.
@@ -45,6 +47,8 @@ class Evaluation:
         reads: str,
         num_examples: int | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        *,
+        known_tasks: Sequence[str] = (),
     ):
         tasks = _tasks(name, split)
         features = tuple(tasks[0].output_features)
@@ -69,8 +73,7 @@ class Evaluation:
         self._truncated: dict[str, dict[str, int]] = {}
         for task in tasks:
             self._read(task, feature_lengths)
-        if reads == "condition":
-            self._conditions = self._collect_conditions()
+        self._conditions = self._collect_conditions(known_tasks)
 
     def run(
         self, predict: Predict, *, step: int, control: str = "matched"
@@ -116,11 +119,7 @@ class Evaluation:
         """By task: examples, rows cut by feature, distinct conditions if read apart."""
         return {
             task: {"examples": len(records), "truncated": self._truncated[task]}
-            | (
-                {"conditions": self._conditions.count(task)}
-                if self._reads == "condition"
-                else {}
-            )
+            | ({"conditions": self._conditions.count(task)} if self._conditions else {})
             for task, records in self._records.items()
         }
 
@@ -143,23 +142,38 @@ class Evaluation:
                 record["category"] = _text(example["category"])
             if self._reads == "condition":
                 record["condition"] = _written(task, example, "condition")
+            elif self._reads == "task":
+                record["condition"] = record["task"]
             self._records[task.name].append(record)
 
-    def _collect_conditions(self) -> controls.Conditions:
+    def _collect_conditions(
+        self, known_tasks: Sequence[str]
+    ) -> controls.Conditions | None:
+        """The conditions of all tasks, if the model reads them apart."""
+        if self._reads not in ("condition", "task"):
+            return None
+        texts = {
+            name: [record["condition"] for record in records]
+            for name, records in self._records.items()
+        }
+        if self._reads == "task":
+            numbers = {
+                name: np.array(
+                    [[examples.task_number(text, known_tasks)] for text in rows],
+                    np.int32,
+                )
+                for name, rows in texts.items()
+            }
+            return controls.Conditions(numbers, texts, eos_id=None)
+        tokens = {name: rows["condition_tokens"] for name, rows in self._rows.items()}
         task = next(iter(self._tasks.values()))
-        return controls.Conditions(
-            {name: rows["condition_tokens"] for name, rows in self._rows.items()},
-            {
-                name: [record["condition"] for record in records]
-                for name, records in self._records.items()
-            },
-            task.output_features["condition"].vocabulary.eos_id,
-        )
+        eos = task.output_features["condition"].vocabulary.eos_id
+        return controls.Conditions(tokens, texts, eos)
 
     def _shown(
         self, task: str, control: str
     ) -> tuple[np.ndarray | None, Sequence[str] | None]:
-        if self._reads != "condition":
+        if self._conditions is None:
             return None, None
         return self._conditions.shown(task, control)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tqdm
 
 CONDITION = "condition"
+_TASK = "task"  # an example may tell its task, where a seqio task holds several
 _READ_ROWS = 1024
 
 
@@ -110,6 +111,7 @@ def load(
     *,
     feature_lengths: Mapping[str, int],
     use_cached: bool = False,
+    tasks: Sequence[str] | None = None,
     progress: bool = True,
 ) -> Examples:
     """Runs a registered seqio task or mixture once and keeps its tokens.
@@ -122,36 +124,39 @@ def load(
       split: such as "train". Tasks of a mixture that lack it are left out, as in seqio.
       feature_lengths: the features to keep and their greatest lengths, EOS included.
       use_cached: whether to read seqio's cache of the tasks.
+      tasks: names of tasks; if given, the condition of a row is the number of its task
+        among them, in the place of the feature. A row's task is what the example says
+        in `task`, or else the name of the seqio task.
       progress: whether to show a bar, if standard error is a terminal.
 
     Raises:
-      ValueError: a feature is missing, or there are no rows.
+      ValueError: a feature is missing, a task is not in `tasks`, or there are no rows.
     """
     provider = seqio.get_mixture_or_task(mixture_or_task_name)
-    tasks = seqio.get_subtasks(provider)
-    tasks = [task for task in tasks if split in task.splits]
-    if not tasks:
+    subtasks = seqio.get_subtasks(provider)
+    subtasks = [task for task in subtasks if split in task.splits]
+    if not subtasks:
         raise ValueError(
             f"expected a split of {mixture_or_task_name} ({sorted(provider.splits)}), "
             f"got {split!r}"
         )
     mixed = isinstance(provider, seqio.Mixture)
-    rates = np.array([provider.get_rate(t) if mixed else 1.0 for t in tasks])
+    rates = np.array([provider.get_rate(t) if mixed else 1.0 for t in subtasks])
     collector = _Collector(feature_lengths)
     with tqdm.tqdm(
         desc=f"{mixture_or_task_name} {split}",
         unit=" rows",
         disable=None if progress else True,
     ) as bar:
-        for index, task in enumerate(tasks):
+        for index, task in enumerate(subtasks):
             before = collector.rows
-            for batch in _read(task, split, feature_lengths, use_cached):
+            for batch in _read(task, split, feature_lengths, use_cached, tasks):
                 bar.update(collector.add(index, batch))
             if collector.rows == before:
                 raise ValueError(
                     f"expected rows in split {split!r} of task {task.name}, got none"
                 )
-    return collector.finish([task.name for task in tasks], rates)
+    return collector.finish([task.name for task in subtasks], rates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +169,14 @@ class _Sequences:
 
 
 def _read(
-    task: seqio.Task, split: str, names: Iterable[str], use_cached: bool
+    task: seqio.Task,
+    split: str,
+    names: Iterable[str],
+    use_cached: bool,
+    tasks: Sequence[str] | None,
 ) -> Iterator[dict[str, _Sequences]]:
+    if tasks is not None:
+        names = [name for name in names if name != CONDITION]
     missing = set(names) - set(task.output_features)
     if missing:
         raise ValueError(
@@ -176,9 +187,14 @@ def _read(
     dataset = task.get_dataset(
         None, split, use_cached=use_cached, shuffle=False, num_epochs=1
     )
-    dataset = dataset.map(lambda row: {name: row[name] for name in eos})
+    dataset = dataset.map(
+        lambda row: (
+            {name: row[name] for name in eos} | {_TASK: row.get(_TASK, task.name)}
+        )
+    )
     for batch in dataset.ragged_batch(_READ_ROWS).prefetch(tf.data.AUTOTUNE):
-        yield {
+        told = batch.pop(_TASK).numpy()
+        read = {
             name: _Sequences(
                 value.flat_values.numpy().astype(np.int32),
                 np.diff(value.row_splits.numpy()),
@@ -186,6 +202,25 @@ def _read(
             )
             for name, value in batch.items()
         }
+        if tasks is not None:
+            numbers = [task_number(name.decode(), tasks) for name in told]
+            ones = np.ones(len(numbers), np.int64)
+            read[CONDITION] = _Sequences(np.array(numbers, np.int32), ones, None)
+        yield read
+
+
+def task_number(name: str, tasks: Sequence[str]) -> int:
+    """The number of a task.
+
+    Raises:
+      ValueError: it is none of `tasks`.
+    """
+    if name not in tasks:
+        raise ValueError(
+            f"expected rows of the tasks that the model knows (TASKS in gin), {tasks}, "
+            f"got one of {name!r}"
+        )
+    return tasks.index(name)
 
 
 def _eos_id(feature: seqio.Feature) -> int | None:

@@ -11,6 +11,7 @@ Nothing here needs TensorFlow; `hyperx.tasks.toyworld` registers the worlds with
 
 import dataclasses
 import functools
+import itertools
 import random
 import re
 import string
@@ -173,6 +174,21 @@ class World:
     word_lengths: tuple[int, int] = (3, 5)
     shots: int = 0  # > 0: the condition shows this many examples, and no instruction
     fixed_tasks: int = 0  # > 0: this many tasks for all splits, told by an id word
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """What its tasks may be called: id words, or else the kinds of their steps."""
+        if self.fixed_tasks:
+            return TASK_WORDS[: self.fixed_tasks]
+        kinds = dict.fromkeys(self.kinds)
+        steps = range(1, self.max_steps + 1)
+        return tuple(
+            "+".join(k) for n in steps for k in itertools.permutations(kinds, n)
+        )
+
+    def name_of(self, task: Task) -> str:
+        """Which of `task_names` a task has."""
+        return task.condition if self.fixed_tasks else task.name
 
 
 WORLDS = {

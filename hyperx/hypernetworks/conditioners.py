@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hyperx import axes
 from hyperx.adaptation import Encoded
+from hyperx.backbone.layers import boxed
 from hyperx.backbone.t5 import PAD, T5, Encoder
 from hyperx.config import T5Config
 from hyperx.emission import Emission
@@ -37,10 +39,35 @@ class InstructionEncoder(nn.Module):
         visible = jnp.ones_like(mask) if self.see_padding else mask
         if self.tied:
             rows = backbone.encode(
-                tokens[:, None], Emission.nothing(), visible[:, None]
+                tokens[:, None], Emission.nothing(), mask=visible[:, None]
             )
             hidden = rows.hidden[:, 0]
         else:
             embedded = backbone.embed(tokens[:, None])
             hidden = self.encoder(embedded, visible[:, None], Emission.nothing())[:, 0]
         return Encoded(hidden * mask[..., None].astype(hidden.dtype), mask)
+
+
+class TaskEmbedding(nn.Module):
+    """A learned vector for each task that is known.
+
+    Attributes:
+        tasks: how many.
+        width: of a vector.
+        stddev: of the initial vectors.
+    """
+
+    tasks: int
+    width: int
+    stddev: float = 1.0
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, backbone: T5) -> jax.Array:
+        """The vectors ``[G, width]`` of tasks with numbers ``[G, 1]``."""
+        del backbone
+        table = self.param(
+            "embedding",
+            boxed(nn.initializers.normal(self.stddev), axes.TASKS, axes.EMBED),
+            (self.tasks, self.width),
+        )
+        return jnp.take(table, tokens[:, 0], axis=0)

@@ -1,60 +1,41 @@
-"""A hypernetwork: one conditioner, one generator, and perhaps instruction fusion."""
+"""A hypernetwork: what reads, what writes, and perhaps instruction fusion."""
 
 import flax.linen as nn
 import jax
-from flax import struct
 
-from hyperx.adaptation import Encoded, Memory, TaskState
+from hyperx.adaptation import Encoded
 from hyperx.backbone.t5 import T5
 from hyperx.emission import Emission
-
-
-@struct.dataclass
-class Conditioning:
-    """What a condition does to the backbone.
-
-    Attributes:
-        encoder: emission of the encoder.
-        decoder: emission of the decoder.
-        memory: what the decoder may attend to besides the input, or None.
-    """
-
-    encoder: Emission
-    decoder: Emission
-    memory: Encoded | Memory | None = None
-
-    @classmethod
-    def nothing(cls) -> "Conditioning":
-        """Leaves the backbone as it is."""
-        return cls(Emission.nothing(), Emission.nothing())
-
-    @classmethod
-    def of(cls, state: TaskState) -> "Conditioning":
-        """What a kept task state does: the same as its condition, already generated."""
-        return cls(
-            Emission.precomputed(state.encoder),
-            Emission.precomputed(state.decoder),
-            state.memory,
-        )
+from hyperx.hypernetworks.conditioning import Conditioning
 
 
 class Hypernetwork(nn.Module):
     """Reads G conditions and writes the weights of every layer for each of them.
 
     Attributes:
-        conditioner: module ``(tokens [G, I], backbone) -> Encoded``: the code.
-        generator: module ``(code) -> (encoder Emission, decoder Emission)``, or None.
-        fusion: whether the decoder also attends to the code.
+        conditioner: module ``(tokens [G, I], backbone) -> code``; None where there is
+            nothing to read: what is written is then the same for all groups.
+        generator: module ``(code) -> Conditioning``, or None. Without a conditioner
+            its code is None.
+        fusion: whether the decoder also attends to the code, which is then `Encoded`.
+        instance: module that reads each row's own encoding and writes for that row
+            alone, ``(encoded [G * R, 1, S, D]) -> {"encoder" | "decoder": Emission}``;
+            or None. Where it writes for the encoder, the row is encoded once more.
     """
 
-    conditioner: nn.Module
-    generator: nn.Module | None
-    fusion: bool
+    conditioner: nn.Module | None = None
+    generator: nn.Module | None = None
+    fusion: bool = False
+    instance: nn.Module | None = None
 
-    def __call__(self, tokens: jax.Array, backbone: T5) -> Conditioning:
+    def __call__(self, tokens: jax.Array | None, backbone: T5) -> Conditioning:
         """Conditions on tokens ``[G, I]``."""
-        code = self.conditioner(tokens, backbone)
-        emissions = (Emission.nothing(), Emission.nothing())
+        code = None if self.conditioner is None else self.conditioner(tokens, backbone)
+        conditioning = Conditioning()
         if self.generator is not None:
-            emissions = self.generator(code)
-        return Conditioning(*emissions, code if self.fusion else None)
+            conditioning = self.generator(code)
+        return conditioning.replace(memory=code) if self.fusion else conditioning
+
+    def read_rows(self, encoded: Encoded) -> dict[str, Emission]:
+        """Emissions for single rows, by stack; none if instances are not read."""
+        return {} if self.instance is None else self.instance(encoded)

@@ -13,10 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from hyperx import adaptation, axes
-from hyperx.adaptation import Adapter, Encoded, LayerAdaptation, Prefix, SiteParts
+from hyperx.adaptation import (
+    PROJECTIONS,
+    Adapter,
+    Encoded,
+    LayerAdaptation,
+    LowRank,
+    Prefix,
+    SiteParts,
+)
 from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
 from hyperx.emission import Emission
+from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.ops import activations, attention
 
 
@@ -28,6 +37,8 @@ class QueryGeneratorConfig:
         backbone: the T5 whose weights are generated.
         bottleneck: of the feed-forward adapters (M); 0 for none.
         prefix_length: of the attention prefixes (P); 0 for none.
+        rank: of low-rank updates of attention projections (N); 0 for none.
+        projections: which projections of every attention receive them.
         head_width: hidden width of the heads; D if None.
         head_activation: inside the heads.
         adapter_activation: inside the generated adapters.
@@ -42,6 +53,8 @@ class QueryGeneratorConfig:
     backbone: T5Config
     bottleneck: int
     prefix_length: int
+    rank: int = 0
+    projections: tuple[str, ...] = ("query", "value")
     head_width: int | None = None
     head_activation: str = "gelu"
     adapter_activation: str = "gelu"
@@ -61,8 +74,16 @@ class QueryGeneratorConfig:
             "adapter_up_bias": embed,
         }
         prefix = {"prefix_key": joined, "prefix_value": joined}
-        return (adapter if self.bottleneck else {}) | (
-            prefix if self.prefix_length else {}
+        size = {axes.EMBED: embed, axes.JOINED_HEADS: joined}
+        low_rank = {
+            f"low_rank_{name}_{side}": size[axis]
+            for name in self.projections
+            for side, axis in zip("ab", PROJECTIONS[name], strict=True)
+        }
+        return (
+            (adapter if self.bottleneck else {})
+            | (prefix if self.prefix_length else {})
+            | (low_rank if self.rank else {})
         )
 
     def counts(self, *, attentions: int) -> dict[str, int]:
@@ -76,11 +97,12 @@ class QueryGeneratorConfig:
             "prefix_key": self.prefix_length * attentions,
             "prefix_value": self.prefix_length * attentions,
         }
-        return {kind: per_kind[kind] for kind in self.widths()}
+        low_rank = self.rank * attentions
+        return {kind: per_kind.get(kind, low_rank) for kind in self.widths()}
 
 
 class QueryGenerator(nn.Module):
-    """Declares queries, one cross-attention and heads; emits adapters and prefixes."""
+    """Declares queries, one cross-attention and heads; emits what they write."""
 
     config: QueryGeneratorConfig
 
@@ -108,7 +130,7 @@ class QueryGenerator(nn.Module):
             kind: self._head(kind, width, out) for kind, out in config.widths().items()
         }
 
-    def __call__(self, code: Encoded) -> tuple[Emission, Emission]:
+    def __call__(self, code: Encoded) -> Conditioning:
         """Emissions of encoder and decoder for a code ``[G, I, D]``."""
         backbone = self.config.backbone
         shape = (*code.mask.shape, backbone.num_heads, backbone.head_dim)
@@ -121,13 +143,14 @@ class QueryGenerator(nn.Module):
             "mask": code.mask,
             "heads": self.heads,
         }
-        return tuple(
+        encoder, decoder = (
             Emission.of(_Emit(self.config, attentions), shared=shared, layers=layers)
             for attentions, layers in (
                 (1, self._with_keys(self.encoder_queries)),
                 (2, self._with_keys(self.decoder_queries)),
             )
         )
+        return Conditioning(encoder, decoder)
 
     def _bank(self, stack: str, layers: int, attentions: int) -> dict[str, jax.Array]:
         """Learned queries ``[L, C, D]`` of each kind."""
@@ -212,26 +235,39 @@ class _Emit:
         return _project(hidden, head["wo"]) * self.config.backbone.embed_dim**-0.5
 
     def _parts(self, vectors: dict[str, jax.Array]) -> LayerAdaptation:
-        config = self.config
-        prefixes: list[Prefix | None] = [None] * self.attentions
-        if config.prefix_length:
-            prefixes = [
-                Prefix(self._prefix(vectors["prefix_key"], site),
-                       self._prefix(vectors["prefix_value"], site))
-                for site in range(self.attentions)
-            ]  # fmt: skip
-        adapter = self._adapter(vectors) if config.bottleneck else None
+        sites = [self._site(vectors, site) for site in range(self.attentions)]
+        adapter = self._adapter(vectors) if self.config.bottleneck else None
         return LayerAdaptation(
-            self_attention=SiteParts(prefix=prefixes[0]),
-            cross_attention=SiteParts(prefix=prefixes[-1] if prefixes[1:] else None),
+            self_attention=sites[0],
+            cross_attention=sites[1] if sites[1:] else SiteParts(),
             mlp=SiteParts(adapter=adapter),
         )
 
-    def _prefix(self, vectors: jax.Array, site: int) -> jax.Array:
-        """The share ``[G, P, H, K]`` of one attention sub-layer."""
+    def _site(self, vectors: dict[str, jax.Array], site: int) -> SiteParts:
+        """What is written for one attention sub-layer."""
+        low_rank = self._low_rank(vectors, site)
+        return SiteParts(prefix=self._prefix(vectors, site), low_rank=low_rank)
+
+    def _prefix(self, vectors: dict[str, jax.Array], site: int) -> Prefix | None:
+        """The prefix of one attention sub-layer."""
         backbone, length = self.config.backbone, self.config.prefix_length
-        own = vectors[:, site * length : (site + 1) * length]
-        return own.reshape(*own.shape[:2], backbone.num_heads, backbone.head_dim)
+        if not length:
+            return None
+        heads = (backbone.num_heads, backbone.head_dim)
+        own = (_share(vectors[f"prefix_{x}"], site, length) for x in ("key", "value"))
+        return Prefix(*(x.reshape(*x.shape[:2], *heads) for x in own))
+
+    def _low_rank(self, vectors: dict[str, jax.Array], site: int) -> dict[str, LowRank]:
+        """The updates of one attention sub-layer."""
+        rank = self.config.rank
+        return {
+            name: LowRank(
+                _share(vectors[f"low_rank_{name}_a"], site, rank),
+                _share(vectors[f"low_rank_{name}_b"], site, rank),
+            )
+            for name in self.config.projections
+            if rank
+        }
 
     def _adapter(self, vectors: dict[str, jax.Array]) -> Adapter:
         size = self.config.bottleneck
@@ -245,6 +281,11 @@ class _Emit:
             up_bias=vectors["adapter_up_bias"][:, 0],
             activation=self.config.adapter_activation,
         )
+
+
+def _share(vectors: jax.Array, site: int, count: int) -> jax.Array:
+    """The vectors ``[G, count, width]`` of one attention sub-layer."""
+    return vectors[:, site * count : (site + 1) * count]
 
 
 def _project(x: jax.Array, kernel: jax.Array) -> jax.Array:

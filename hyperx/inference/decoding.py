@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from hyperx.adaptation import Memory, TaskState
 from hyperx.backbone.blocks import Cache
 from hyperx.backbone.t5 import PAD, start_cache
-from hyperx.hypernetworks.hypernetwork import Conditioning
+from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.model import HyperModel
+from hyperx.task_state import TaskState
 
 EOS = 1
 
@@ -62,10 +62,10 @@ def greedy(
         Tokens ``[G, R, T]``, EOS included, padded after it; and the log-probability of
         each row ``[G, R]``.
     """
-    conditioning = Conditioning.of(state)
     variables = {"params": params}
-    encoded = model.apply(variables, encoder_tokens, conditioning, method="encode")
-    inputs: Memory = model.apply(variables, encoded, method="project")
+    inputs, conditioning = model.apply(
+        variables, encoder_tokens, Conditioning.of(state), method="start"
+    )
 
     def step(loop: _Loop) -> _Loop:
         logits, cache = model.apply(
@@ -92,16 +92,17 @@ def greedy(
             cache=cache,
         )
 
-    groups, rows = encoder_tokens.shape[:2]
+    groups, rows = inputs.mask.shape[:2]
     start = _Loop(
         position=jnp.zeros((), jnp.int32),
         tokens=jnp.zeros((groups, rows, max_new_tokens), jnp.int32),
         last=jnp.zeros((groups, rows), jnp.int32),
-        done=jnp.all(encoder_tokens == PAD, axis=-1),
+        done=jnp.all(encoder_tokens == PAD, axis=-1).reshape(groups, rows),
         score=jnp.zeros((groups, rows), jnp.float32),
         cache=start_cache(model.config, groups, rows, max_new_tokens),
     )
     running = jax.lax.while_loop(
         lambda loop: (loop.position < max_new_tokens) & ~jnp.all(loop.done), step, start
     )
-    return running.tokens, running.score
+    leading = encoder_tokens.shape[:2]
+    return running.tokens.reshape(*leading, -1), running.score.reshape(leading)

@@ -14,11 +14,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hyperx import sharding
-from hyperx.adaptation import LayerAdaptation, TaskState
-from hyperx.hypernetworks.hypernetwork import Conditioning
+from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.inference import decoding
 from hyperx.model import ModelConfig
 from hyperx.ops import losses
+from hyperx.task_state import TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -79,36 +79,63 @@ class Predictor:
         """The same model with other parameters; shares what was compiled."""
         other = copy.copy(self)
         other.params = params
-        vars(other).pop("fingerprint", None)
+        for cached in ("fingerprint", "_own_state"):
+            vars(other).pop(cached, None)
         return other
 
-    def adapt(self, condition: str | Sequence[str]) -> TaskState:
+    def adapt(self, condition: str | Sequence[str] | None = None) -> TaskState:
         """Reads one or several conditions and writes the weights they ask for.
 
         Args:
-            condition: an instruction, examples: whatever the model was trained to
-                read; or G of them.
+            condition: an instruction, examples, the name of a task: whatever the model
+                was trained to read; or G of them. None for a model that reads none and
+                whose weights are the same for every task.
 
         Returns:
             The state of the G conditions. Keep it: it serves any number of inputs.
+
+        Raises:
+            ValueError: if a condition is missing, given to a model that reads none, or
+                the name of no task that the model knows.
         """
+        if condition is None:
+            return self.adapt_tokens(None)
         texts = [condition] if isinstance(condition, str) else list(condition)
-        return self.adapt_tokens(self.encode_text(texts, "condition"))
+        return self.adapt_tokens(self.condition_tokens(texts))
 
-    def state_of_tokens(self, tokens: np.ndarray | None) -> TaskState:
-        """As `adapt_tokens`; the empty state for None, as plain models want it."""
-        return _plain_state() if tokens is None else self.adapt_tokens(tokens)
+    def condition_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """What the hypernetwork reads of conditions: tokens, or numbers of tasks."""
+        if self.config.method.reads != "task":
+            return self.encode_text(texts, "condition")
+        tasks = self.config.method.tasks
+        unknown = [text for text in texts if text not in tasks]
+        if unknown:
+            raise ValueError(f"expected a task of {tasks}, got {unknown[0]!r}")
+        return np.array([[tasks.index(text)] for text in texts], np.int32)
 
-    def adapt_tokens(self, tokens: np.ndarray) -> TaskState:
-        """As `adapt`, from tokens ``[G, I]``."""
-        if self.config.method.reads != "condition":
+    def adapt_tokens(self, tokens: np.ndarray | None) -> TaskState:
+        """As `adapt`, from what the hypernetwork reads, ``[G, I]``, or None."""
+        if (tokens is not None) != self.conditioned:
             raise ValueError(
-                "expected a model with a hypernetwork, got one that reads "
-                f"{self.config.method.reads!r}: it has nothing to adapt"
+                f"expected {'a' if self.conditioned else 'no'} condition for a model "
+                f"that reads {self.config.method.reads!r}, got "
+                f"{'none' if tokens is None else 'one'}"
             )
+        if tokens is not None and self.config.method.reads != "task":
+            tokens = _pad_last(np.asarray(tokens))
         with sharding.use(self.mesh):
-            state = self._adapt(self.params, _pad_last(np.asarray(tokens)))
+            state = self._adapt(self.params, tokens)
         return state.replace(fingerprint=self.fingerprint)
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the model's hypernetwork reads conditions."""
+        return self.config.method.reads in ("condition", "task")
+
+    @functools.cached_property
+    def _own_state(self) -> TaskState:
+        """The one state of a model that reads no conditions."""
+        return self.adapt_tokens(None)
 
     def generate(
         self,
@@ -121,8 +148,8 @@ class Predictor:
 
         Args:
             inputs: texts; every one is read under the same condition.
-            state: of one condition, made by this model; None for a model without
-                hypernetwork.
+            state: of one condition, made by this model; may be None for a model that
+                reads no conditions.
             max_new_tokens: longest output.
 
         Returns:
@@ -201,7 +228,7 @@ class Predictor:
         Args:
             encoder_tokens: ``[rows, S]``, 0 is padding.
             decoder_input_tokens: ``[rows, T]``, starting with 0.
-            state: of one condition; None for the backbone alone.
+            state: as in `generate`.
 
         Returns:
             ``[rows, T, V]`` in float32.
@@ -210,9 +237,9 @@ class Predictor:
             "encoder_tokens": np.asarray(encoder_tokens, np.int32)[None],
             "decoder_input_tokens": np.asarray(decoder_input_tokens, np.int32)[None],
         }
-        state = _plain_state() if state is None else self._checked(state)
         with sharding.use(self.mesh):
-            return np.asarray(self._logits(self.params, batch, state))[0]
+            logits = self._logits(self.params, batch, self._checked(state))
+        return np.asarray(logits)[0]
 
     def encode_text(self, texts: Sequence[str], feature: str) -> np.ndarray:
         """Tokens ``[N, length]`` with EOS; those too long for `feature` are cut."""
@@ -257,10 +284,8 @@ class Predictor:
         Raises:
             ValueError: if it is missing, of several conditions, or of another model.
         """
-        if self.config.method.reads != "condition":
-            if state is not None:
-                raise ValueError("expected no state for a model without hypernetwork")
-            return _plain_state()
+        if state is None and not self.conditioned:
+            return self._own_state
         if state is None:
             raise ValueError("expected a state made by `adapt`, got None")
         if state.fingerprint != self.fingerprint:
@@ -275,7 +300,7 @@ class Predictor:
             )
         return state
 
-    def _adapt_fn(self, params: Any, tokens: jax.Array) -> TaskState:
+    def _adapt_fn(self, params: Any, tokens: jax.Array | None) -> TaskState:
         return self._module.apply({"params": params}, tokens, method="adapt")
 
     def _greedy_fn(
@@ -301,10 +326,6 @@ class Predictor:
         logits = self._logits_fn(params, batch, state)
         weights = (targets != 0).astype(jnp.float32)
         return losses.sequence_log_probability(logits, targets, weights)
-
-
-def _plain_state() -> TaskState:
-    return TaskState(encoder=LayerAdaptation(), decoder=LayerAdaptation())
 
 
 @jax.jit

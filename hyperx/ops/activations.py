@@ -7,6 +7,7 @@ import jax
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": jax.nn.gelu,  # the tanh approximation, as T5 v1.1 was trained with
     "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
     "tanh": jax.numpy.tanh,
     "linear": lambda x: x,
 }

@@ -24,8 +24,8 @@ class Segment(NamedTuple):
         key: ``[G, R, S, H, K]``, or ``[G, S, H, K]`` if the rows of a group share it.
             G is 1 where all groups share it.
         value: as `key`.
-        mask: ``[G, R, S]`` or ``[G, S]``, True where a position is visible; all are,
-            if None.
+        mask: ``[G, R, S]`` or ``[G, S]``, True where a position is visible, or
+            ``[G, R, T, S]`` where that depends on the query; all are, if None.
         bias: ``[1, 1, H or 1, T, S]``, added to the scores, or None.
     """
 
@@ -82,5 +82,6 @@ def _scores(query: jax.Array, segment: Segment) -> jax.Array:
         scores = scores + segment.bias.astype(jnp.float32)
     if segment.mask is not None:
         mask = segment.mask[:, None] if segment.mask.ndim == 2 else segment.mask
-        scores = jnp.where(mask[:, :, None, None, :], scores, MASKED)
+        mask = mask[:, :, None] if mask.ndim == 3 else mask
+        scores = jnp.where(mask[:, :, None], scores, MASKED)
     return scores

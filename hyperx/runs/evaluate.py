@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from hyperx import sharding
-from hyperx.adaptation import TaskState
+from hyperx.data.controls import possible as possible_controls
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, progress, report
+from hyperx.task_state import TaskState
 
 # Metrics by task, by control.
 Results = dict[str, dict[str, dict[str, float]]]
@@ -57,7 +58,10 @@ class Evaluator:
     # Evaluators live as long as their run.
     @functools.lru_cache(maxsize=4)  # noqa: B019
     def data(
-        self, reads: str, predictions_dir: str | os.PathLike[str] | None = None
+        self,
+        reads: str,
+        tasks: tuple[str, ...],
+        predictions_dir: str | os.PathLike[str] | None = None,
     ) -> Evaluation:
         """The examples, prepared once for every kind of model."""
         return Evaluation(
@@ -67,6 +71,7 @@ class Evaluator:
             reads,
             self._num_examples,
             predictions_dir,
+            known_tasks=tasks,
         )
 
     def run(
@@ -82,19 +87,21 @@ class Evaluator:
         Args:
             predictor: the model.
             step: it was trained for.
-            controls: of ``matched``, ``shuffled`` and ``empty``; models that read no
-                condition are evaluated matched alone.
+            controls: of ``matched``, ``shuffled`` and ``empty``; those that this model
+                has, see `hyperx.data.controls.possible`, are computed.
             predictions_dir: where predictions are written; nowhere if None.
         """
-        reads = predictor.config.method.reads
-        evaluation = self.data(reads, predictions_dir)
+        method = predictor.config.method
+        evaluation = self.data(method.reads, method.tasks, predictions_dir)
+        possible = possible_controls(method.reads)
         return {
             control: evaluation.run(
                 lambda conditions, inputs: self._decode(predictor, conditions, inputs),
                 step=step,
                 control=control,
             )
-            for control in (controls if reads == "condition" else ("matched",))
+            for control in controls
+            if control in possible
         }
 
     def flat(self, results: Results) -> dict[str, float]:
@@ -116,7 +123,7 @@ class Evaluator:
         done = 0
         with progress.Bar(len(inputs), description="decode") as bar:
             for which, members in blocks(conditions, len(inputs), self._groups):
-                state = predictor.state_of_tokens(which)
+                state = predictor.adapt_tokens(which)
                 for rows in self._chunks(members):
                     self._decode_chunk(predictor, state, rows, inputs, out)
                     count = sum(map(len, rows))
@@ -203,11 +210,12 @@ def evaluate(
     results = evaluator.run(
         predictor, step=step, controls=controls, predictions_dir=folder
     )
+    method = predictor.config.method
     summary: dict[str, Any] = {
         "task": evaluator.name,
         "split": evaluator.split,
         "step": step,
-        "data": evaluator.data(predictor.config.method.reads, folder).report(),
+        "data": evaluator.data(method.reads, method.tasks, folder).report(),
         "metrics": results,
     }
     path = folder / f"metrics-{evaluator.name}-{evaluator.split}-{step}.json"

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
-from hyperx.adaptation import TaskState
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, progress
+from hyperx.task_state import TaskState
 
 
 def infer(
@@ -52,7 +52,7 @@ def infer(
     """
     _check_folder(output)
     predictor = models.load(model_dir, step, vocabulary=vocabulary)
-    conditioned = predictor.config.method.reads == "condition"
+    conditioned = predictor.conditioned
     if condition is not None and not conditioned:
         raise ValueError(
             "expected no condition for a model without hypernetwork, which reads "

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hyperx import model, sharding
-from hyperx.adaptation import TaskState
 from hyperx.config import T5Config
 from hyperx.methods.method import Method
 from hyperx.optim import freezing
+from hyperx.task_state import TaskState
 
 
 def inspect(
@@ -80,12 +80,12 @@ def _components(shapes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _task_state(config: model.ModelConfig, length: int) -> dict[str, Any] | None:
-    """Sizes of the state of one condition of `length` tokens; None without one."""
-    if config.method.reads != "condition":
-        return None
+    """Sizes of the state of one condition of `length` tokens; None if it is empty."""
+    reads = config.method.reads
+    length = {"condition": length, "task": 1}.get(reads, 0)
     module = config.build()
     shapes = model.abstract_parameters(config).shapes
-    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32) if length else None
     with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
         state: TaskState = jax.eval_shape(
             lambda params, tokens: module.apply(
@@ -98,7 +98,10 @@ def _task_state(config: model.ModelConfig, length: int) -> dict[str, Any] | None
         "encoder": state.encoder,
         "decoder": state.decoder,
         "memory": state.memory,
+        "prompt": state.prompt,
     }
+    if not state.nbytes:
+        return None
     sizes = {
         name: {"numbers": _count(part), "bytes": _bytes(part)}
         for name, part in parts.items()
@@ -131,14 +134,13 @@ def _print(found: Mapping[str, Any]) -> None:
     state = found["task_state"]
     if state is None:
         return
-    console.print(
-        f"one task state: condition of {state['condition_length']:,} tokens, "
-        f"{state['dtype']}"
-    )
+    length = state["condition_length"]
+    told = f"condition of {length:,} tokens" if length else "no condition"
+    console.print(f"one task state: {told}, {state['dtype']}")
     table = Table()
     for name in ("part", "numbers", "MiB"):
         table.add_column(name, justify="left" if name == "part" else "right")
-    for name in ("encoder", "decoder", "memory"):
+    for name in ("encoder", "decoder", "memory", "prompt"):
         part = state[name]
         table.add_row(name, f"{part['numbers']:,}", f"{part['bytes'] / 2**20:.2f}")
     console.print(table)

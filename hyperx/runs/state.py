@@ -88,23 +88,34 @@ def initial(recipe: Recipe, abstract: TrainState, mesh: Mesh, seed: int) -> Trai
         return jax.jit(recipe.init, out_shardings=shardings)(jax.random.key(seed))
 
 
-def load_initial(params: Any, loaded: Mapping[str, Any]) -> tuple[Any, dict[str, int]]:
+def load_initial(
+    params: Any, loaded: Mapping[str, Any], copies: Mapping[str, str] | None = None
+) -> tuple[Any, dict[str, int]]:
     """Puts loaded parameters in the place of freshly initialised ones.
 
     Nothing stays at its initial value silently: a leaf is loaded, or lies under
-    ``hypernetwork`` and is new, or is an error.
+    ``hypernetwork`` and is a copy or new, or is an error.
 
     Args:
         params: freshly initialised parameters.
         loaded: parameters of a checkpoint, a nested dict of arrays.
+        copies: see `hyperx.methods.method.Method.copies`.
 
     Returns:
-        The parameters, and how many leaves were ``loaded`` and ``new``.
+        The parameters, and how many leaves were ``loaded``, ``copied`` and ``new``.
 
     Raises:
         ValueError: for leaves that are missing, left over, or of another shape.
     """
     own, other = flatten_dict(params, sep="/"), flatten_dict(loaded, sep="/")
+    copied = {
+        path: source
+        for prefix, start in (copies or {}).items()
+        for path in own
+        if path.startswith(prefix) and path not in other
+        if (source := start + path.removeprefix(prefix)) in other
+    }
+    other |= {path: other[source] for path, source in copied.items()}
     missing = [p for p in own if p not in other and not p.startswith("hypernetwork/")]
     left = [path for path in other if path not in own]
     wrong = [
@@ -124,5 +135,9 @@ def load_initial(params: Any, loaded: Mapping[str, Any]) -> tuple[Any, dict[str,
         else leaf
         for path, leaf in own.items()
     }
-    counts = {"loaded": len(other), "new": len(own) - len(other)}
+    counts = {
+        "loaded": len(other) - len(copied),
+        "copied": len(copied),
+        "new": len(own) - len(other),
+    }
     return unflatten_dict(merged, sep="/"), counts

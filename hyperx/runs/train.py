@@ -63,8 +63,9 @@ class TrainingData:
             )
         return self.batch_size // self.rows
 
-    def load(self, reads: str) -> batches_lib.GroupedBatches:
+    def load(self, method: Method) -> batches_lib.GroupedBatches:
         """Reads the examples and arranges them in batches for this process."""
+        reads = method.reads
         features = batches_lib.FEATURES_READ[reads]
         missing = [name for name in features if name not in self.feature_lengths]
         if missing:
@@ -76,6 +77,7 @@ class TrainingData:
             self.split,
             feature_lengths={name: self.feature_lengths[name] for name in features},
             use_cached=self.use_cached,
+            tasks=method.tasks if reads == "task" else None,
         )
         logger.info("training on %s", examples.summary())
         return batches_lib.GroupedBatches(
@@ -158,7 +160,7 @@ def train(
     ) as store:
         fresh = store.latest() is None
         description.write(model_dir, described, models.FREE, replace=fresh)
-        batches = data.load(method.reads)
+        batches = data.load(method)
         state = _start(recipe, store, mesh, seed, initial_checkpoint_path)
         configuration.write(model_dir)
         loop = Loop(
@@ -195,7 +197,7 @@ def _start(
     if initial_checkpoint_path is None:
         return state
     loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
-    params, counts = load_initial(state.params, loaded)
+    params, counts = load_initial(state.params, loaded, recipe.config.method.copies)
     logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
     return state.replace(params=params)
 

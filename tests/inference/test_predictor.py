@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import TINY, initial_params, tiny_hint
 
-from hyperx import adaptation, load_state, model, sharding
+from hyperx import load_state, model, sharding, task_state
 from hyperx.inference import decoding
 from hyperx.inference.predictor import Predictor
 from hyperx.methods import plain
@@ -117,7 +117,7 @@ def test_misuse_is_explained(hint, state):
     with pytest.raises(ValueError, match="expected a state made by `adapt`, got None"):
         hint.generate(["abc"])
     with pytest.raises(ValueError, match="expected a state of one condition, got 2"):
-        hint.generate(["abc"], adaptation.concat([state, state]))
+        hint.generate(["abc"], task_state.concat([state, state]))
     with pytest.raises(ValueError, match="one list of choices per input, got 1 lists"):
         hint.score(["a", "b"], [["c"]], state)
 
@@ -128,10 +128,11 @@ def test_nothing_in_nothing_out(hint, state):
     assert [len(x) for x in hint.score(["a", "b"], [[], []], state)] == [0, 0]
 
 
-def test_plain_models_have_no_state():
+def test_plain_models_read_no_condition():
     baseline = predictor(model.ModelConfig(backbone=TINY, method=plain.Plain()))
     assert len(baseline.generate(["abc"], max_new_tokens=3)) == 1
-    with pytest.raises(ValueError, match="it has nothing to adapt"):
+    assert baseline.adapt().nbytes == 0
+    with pytest.raises(ValueError, match="expected no condition for a model that"):
         baseline.adapt("replace")
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperx.adaptation import Adapter
-from hyperx.ops import activations, adapters, losses, relative_positions
+from hyperx.adaptation import Adapter, LowRank, Scale
+from hyperx.ops import activations, adapters, losses, projections, relative_positions
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,53 @@ def test_adapter_by_hand():
         activation="relu",
     )
     x = jnp.array([[[[3.0, 4.0]]]])
-    np.testing.assert_allclose(adapters.parallel(adapter, x), [[[[0.5, 6.0]]]])
+    np.testing.assert_allclose(adapters.apply(adapter, x), [[[[0.5, 6.0]]]])
 
 
-def test_no_adapter_adds_nothing():
-    assert adapters.parallel(None, jnp.ones((1, 1, 1, 2))) == 0.0
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    # The stream is 1, normalised 10, the sub-layer writes 100; dropout halves, and the
+    # adapter doubles what it reads.
+    [(None, 51), ("parallel", 71), ("residual", 53), ("sequential", 151)],
+)
+def test_placement_says_what_an_adapter_reads(placement, expected):
+    one, zero = jnp.ones((1, 1, 1)), jnp.zeros((1, 1))
+    adapter = placement and Adapter(one, 2 * one, zero, zero, placement=placement,
+                                    activation="linear")  # fmt: skip
+    stream, normal, output = (jnp.full((1, 1, 1, 1), x) for x in (1.0, 10.0, 100.0))
+    got = adapters.joined(adapter, stream, normal, output, lambda x: x / 2)
+    assert got.item() == expected
+
+
+def test_adapter_normalisation_by_hand():
+    """Outputs -1 and 3 are centred and scaled to -1 and 1, then 2x + 5."""
+    eye = jnp.eye(2)[None]
+    norm = dict(norm_scale=jnp.full((1, 2), 2.0), norm_bias=jnp.full((1, 2), 5.0))
+    adapter = Adapter(eye, eye, *jnp.zeros((2, 1, 2)), **norm, activation="linear")
+    got = adapters.apply(adapter, jnp.array([[[[-1.0, 3.0]]]]))
+    np.testing.assert_allclose(got, [[[[3.0, 7.0]]]], atol=1e-4)
+
+
+def test_low_rank_update_equals_the_changed_kernel():
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (2, 3, 4, 5))
+    kernel = jax.random.normal(keys[1], (5, 6))
+    part = LowRank(
+        jax.random.normal(keys[2], (2, 2, 5)),
+        jax.random.normal(keys[3], (2, 2, 6)),
+        scale=0.5,
+    )
+    kernels = kernel[None] + 0.5 * jnp.einsum("GNi,GNo->Gio", part.a, part.b)
+    expected = jnp.einsum("GRTi,Gio->GRTo", x, kernels)
+    got = projections.updated(x @ kernel, part, x)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_factors_multiply_their_group():
+    factor = Scale(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+    got = projections.scaled(jnp.ones((2, 5, 2)), factor)
+    assert got[0].tolist() == [[1, 2]] * 5
+    assert got[1].tolist() == [[3, 4]] * 5
 
 
 def test_cross_entropy_by_hand():

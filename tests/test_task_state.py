@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import initial_params, random_batch, tiny_hint
 
-from hyperx import adaptation, load_state, sharding
+from hyperx import load_state, sharding, task_state
 
 LAYERS, PREFIX, BOTTLENECK, HEADS, HEAD_DIM, WIDTH = 3, 2, 4, 4, 12, 32
 
@@ -52,13 +52,13 @@ def test_save_and_load(state, tmp_path):
 
 def test_take_and_concat_invert_each_other(state):
     parts = [state.take([0]), state.take([1, 2])]
-    assert_equal(adaptation.concat(parts), state)
+    assert_equal(task_state.concat(parts), state)
     assert_equal(state.take([2, 0]).take([1]), state.take([0]))
 
 
 def test_state_of_many_equals_states_of_each(adapt, state):
     tokens = random_batch(groups=3)["condition_tokens"]
-    singles = adaptation.concat([adapt(tokens[i : i + 1]) for i in range(3)])
+    singles = task_state.concat([adapt(tokens[i : i + 1]) for i in range(3)])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), singles, state
     )
@@ -67,7 +67,7 @@ def test_state_of_many_equals_states_of_each(adapt, state):
 def test_concat_pads_memories_invisibly(adapt):
     short = adapt(jnp.array([[5, 6, 1]]))
     long = adapt(jnp.array([[5, 6, 7, 8, 1]]))
-    joined = adaptation.concat([short, long])
+    joined = task_state.concat([short, long])
     assert joined.memory.mask.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
     np.testing.assert_array_equal(joined.memory.key[:, :1, :3], short.memory.key)
 
@@ -75,7 +75,7 @@ def test_concat_pads_memories_invisibly(adapt):
 def test_states_of_different_models_do_not_mix(state):
     other = state.replace(fingerprint="other")
     with pytest.raises(ValueError, match="expected states of one model"):
-        adaptation.concat([state, other])
+        task_state.concat([state, other])
 
 
 def test_damaged_and_foreign_files_are_refused(state, tmp_path):

@@ -1,0 +1,216 @@
+"""Task states: all that is kept of conditions, as data that is saved and joined."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hyperx.adaptation import (
+    Adapter,
+    LayerAdaptation,
+    LowRank,
+    Memory,
+    Prefix,
+    Scale,
+    SiteParts,
+    is_part,
+)
+
+_FORMAT = "hyperx-task-state-2"
+_KINDS = {kind.__name__: kind for kind in (Prefix, Adapter, LowRank, Scale)}
+_STACKS = ("encoder", "decoder")
+
+
+@struct.dataclass
+class TaskState:
+    """All that is kept of G conditions: enough to serve them without a hypernetwork.
+
+    Attributes:
+        encoder: generated weights of the encoder, leaves ``[L, G, ...]``.
+        decoder: generated weights of the decoder, leaves ``[L, G, ...]``.
+        memory: the fused conditions, or None.
+        prompt: embeddings in front of every input ``[G, P, D]``, or None.
+        fingerprint: of the model that made the state.
+    """
+
+    encoder: LayerAdaptation = LayerAdaptation()
+    decoder: LayerAdaptation = LayerAdaptation()
+    memory: Memory | None = None
+    prompt: jax.Array | None = None
+    fingerprint: str = struct.field(pytree_node=False, default="")
+
+    @property
+    def groups(self) -> int:
+        """Number of conditions held (G); 1 for a state without generated parts."""
+        sizes = jax.tree.map(
+            lambda axis, leaf: leaf.shape[axis], self._group_axes(), self
+        )
+        return max(jax.tree.leaves(sizes), default=1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
+
+    def broadcast(self, groups: int) -> "TaskState":
+        """The same with G = `groups` on every leaf, also where all groups share it."""
+
+        def repeat(axis: int, leaf: jax.Array) -> jax.Array:
+            shape = list(leaf.shape)
+            shape[axis] = groups
+            return jnp.broadcast_to(leaf, shape)
+
+        return jax.tree.map(repeat, self._group_axes(), self)
+
+    def take(self, indices: Sequence[int] | jax.Array) -> "TaskState":
+        """The conditions at `indices` ``[G']``, in that order."""
+        indices = jnp.asarray(indices)
+        return jax.tree.map(
+            lambda axis, leaf: jnp.take(leaf, indices, axis), self._group_axes(), self
+        )
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes a safetensors file with a JSON header; replaces `path` at once."""
+        path = pathlib.Path(path)
+        arrays, parts = _flatten(self)
+        header = {
+            "format": _FORMAT,
+            "fingerprint": self.fingerprint,
+            "parts": json.dumps(parts),
+        }
+        partial = path.with_name(path.name + ".partial")
+        save_file(arrays, partial, header)
+        partial.replace(path)
+
+    def _group_axes(self) -> "TaskState":
+        """The same tree with the position of axis G per leaf."""
+        parts = jax.tree.map(lambda leaf: 1, (self.encoder, self.decoder))
+        memory = None if self.memory is None else Memory(key=1, value=1, mask=0)
+        return self.replace(
+            encoder=parts[0],
+            decoder=parts[1],
+            memory=memory,
+            prompt=None if self.prompt is None else 0,
+        )
+
+
+def concat(states: Sequence[TaskState]) -> TaskState:
+    """Joins the conditions of several states of one model.
+
+    Raises:
+        ValueError: if the states come from different models or differ in structure.
+    """
+    models = {state.fingerprint for state in states}
+    if len(models) != 1:
+        raise ValueError(f"expected states of one model, got fingerprints {models}")
+    memories = [state.memory for state in states if state.memory is not None]
+    longest = max((memory.mask.shape[-1] for memory in memories), default=0)
+    return jax.tree.map(
+        lambda axis, *leaves: jnp.concatenate(leaves, axis),
+        states[0]._group_axes(),
+        *(_with_memory_length(state, longest) for state in states),
+    )
+
+
+def _with_memory_length(state: TaskState, length: int) -> TaskState:
+    """Pads a state's memory with invisible positions up to `length`."""
+    if state.memory is None:
+        return state
+    missing = length - state.memory.mask.shape[-1]
+
+    def pad(leaf: jax.Array, axis: int) -> jax.Array:
+        widths = [(0, 0)] * leaf.ndim
+        widths[axis] = (0, missing)
+        return jnp.pad(leaf, widths)
+
+    memory = state.memory
+    memory = Memory(pad(memory.key, 2), pad(memory.value, 2), pad(memory.mask, 1))
+    return state.replace(memory=memory)
+
+
+def load_state(path: str | pathlib.Path) -> TaskState:
+    """Reads a state written by `TaskState.save`; needs no model.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a task state.
+    """
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"expected a task state at {path}, found no file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"expected a task state in {path}, got: {error}") from error
+    if header.get("format") != _FORMAT:
+        raise ValueError(
+            f"expected format {_FORMAT!r} in {path}, got {header.get('format')!r}"
+        )
+    state = _unflatten(arrays, json.loads(header["parts"]))
+    return state.replace(fingerprint=header["fingerprint"])
+
+
+def _flatten(
+    state: TaskState,
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+    """Arrays by path; and by path of each part its kind and static fields."""
+    arrays, parts = {}, {}
+    for stack in _STACKS:
+        adaptation = getattr(state, stack)
+        for keys, part in jax.tree_util.tree_leaves_with_path(
+            adaptation, is_leaf=is_part
+        ):
+            names = jax.tree_util.keystr(keys, simple=True, separator="/")
+            path = f"{stack}/{names}"
+            parts[path] = {"kind": type(part).__name__}
+            for field in dataclasses.fields(part):
+                value = getattr(part, field.name)
+                if isinstance(value, (str, float)):
+                    parts[path][field.name] = value
+                elif value is not None:
+                    arrays[f"{path}/{field.name}"] = np.asarray(value)
+    if state.memory is not None:
+        for field in ("key", "value", "mask"):
+            arrays[f"memory/{field}"] = np.asarray(getattr(state.memory, field))
+    if state.prompt is not None:
+        arrays["prompt"] = np.asarray(state.prompt)
+    return arrays, parts
+
+
+def _unflatten(
+    arrays: dict[str, np.ndarray], parts: dict[str, dict[str, Any]]
+) -> TaskState:
+    fields = {name: jnp.asarray(array) for name, array in arrays.items()}
+    stacks: dict[str, LayerAdaptation] = {s: LayerAdaptation() for s in _STACKS}
+    for path, statics in parts.items():
+        kind = _KINDS[statics.pop("kind")]
+        own = {
+            name.rpartition("/")[2]: array
+            for name, array in fields.items()
+            if name.rpartition("/")[0] == path
+        }
+        stack, site, *rest = path.split("/")
+        stacks[stack] = _with_part(stacks[stack], site, rest, kind(**own, **statics))
+    memory = None
+    if "memory/key" in fields:
+        memory = Memory(*(fields[f"memory/{f}"] for f in ("key", "value", "mask")))
+    return TaskState(stacks["encoder"], stacks["decoder"], memory, fields.get("prompt"))
+
+
+def _with_part(
+    adaptation: LayerAdaptation, site: str, rest: list[str], part: Any
+) -> LayerAdaptation:
+    """`adaptation` with a part more, at ``site/slot`` or ``site/slot/name``."""
+    parts: SiteParts = getattr(adaptation, site)
+    slot, *name = rest
+    value = part if not name else getattr(parts, slot) | {name[0]: part}
+    return adaptation.replace(**{site: parts.replace(**{slot: value})})
