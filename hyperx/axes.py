@@ -24,8 +24,8 @@ N       rank                units of a low-rank update
 
 A kernel that maps D to all heads at once has its output axis named ``joined_kv``.
 Generator heads name their hidden axis ``head_mlp``, apart from the backbone's ``mlp``,
-and a second axis of model width ``embed_out``, since a name may occur once per array. Tables with a
-row for every known task have their first axis named ``tasks``.
+and a second axis of model width ``embed_out``, since a name may occur once per array.
+Tables with a row for every known task have an axis named ``tasks``.
 """
 
 GROUPS = "task"

@@ -16,6 +16,7 @@ LEVELS = (
     {"runs", "tasks"},
     {"data"},
     {"inference"},
+    {"costs"},
     {"model"},
     {"methods"},
     {"hypernetworks"},

@@ -135,6 +135,35 @@ def test_gold_answers_score_100(reads):
     assert encoder_tokens[0].tolist() == expected
 
 
+def test_tasks_are_told_by_number():
+    tasks = ("task of reverse", "task of repeat it twice", "task of upper")
+
+    def make(tasks):
+        name = "evaluation_both"
+        return evaluation.Evaluation(name, "test", LENGTHS, "task", known_tasks=tasks)
+
+    seen = []
+
+    def predict(conditions, encoder_tokens):
+        seen.append(conditions.tolist())
+        return np.zeros((len(encoder_tokens), 1), np.int32)
+
+    both = make(tasks)
+    both.run(predict, step=0)
+    both.run(predict, step=0, control="shuffled")
+    assert seen[:2] == [[[2], [2], [1]], [[2], [0]]]
+    pairs = [
+        (own, other)
+        for matched, shuffled in zip(seen[:2], seen[2:], strict=True)
+        for own, other in zip(matched, shuffled, strict=True)
+    ]
+    assert all(own != other for own, other in pairs)
+    with pytest.raises(ValueError, match="expected a control of"):
+        both.run(predict, step=0, control="empty")
+    with pytest.raises(ValueError, match="got one of 'task of reverse'"):
+        make(tasks[1:])
+
+
 def test_rows_keep_their_end_when_cut_and_this_is_counted():
     predict = Gold(["evaluation_one"])
     run = evaluation.Evaluation("evaluation_one", "test", LENGTHS, "condition")
@@ -248,7 +277,7 @@ def test_misuse():
     gold = Gold(["evaluation_one"])
     with pytest.raises(ValueError, match=r"two or more distinct.*got only 'upper'"):
         single.run(gold, step=0, control="shuffled")
-    with pytest.raises(ValueError, match="expected reads='condition', got 'inputs'"):
+    with pytest.raises(ValueError, match=r"a control of \('matched',\) for a model"):
         inputs.run(gold, step=0, control="empty")
     with pytest.raises(ValueError, match=r"expected a control of .*got 'none'"):
         single.run(gold, step=0, control="none")

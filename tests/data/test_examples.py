@@ -132,3 +132,19 @@ def test_mixture_keeps_rates_and_tasks_apart():
 def test_refuses(name, split, feature, message):
     with pytest.raises(ValueError, match=message):
         examples.load(name, split, feature_lengths={feature: 8})
+
+
+def test_tasks_in_the_place_of_conditions():
+    """What an example tells in `task`, by its number."""
+    names = tasks.task_names("toyworld_tasks")
+    loaded = examples.load(
+        "toyworld_tasks", "test", feature_lengths=LENGTHS, tasks=names
+    )
+    numbers = loaded.features["condition"].pad(loaded.condition_of_row, 1)[:, 0]
+    told = [row.task.condition for row in tasks.rows("toyworld_tasks", "test")]
+    assert [names[number] for number in numbers] == told
+    assert tasks.task_names("toyworld") == ("sub", "swap", "drop", "app", "pre")
+    with pytest.raises(ValueError, match="got one of 'task1'"):
+        examples.load(
+            "toyworld_tasks", "test", feature_lengths=LENGTHS, tasks=names[:1]
+        )

@@ -220,7 +220,8 @@ def test_registered_task(name, lengths):
         assert example["prompt_pretokenized"].decode() == f"{condition} . {inputs}"
         assert example["condition_pretokenized"].decode() == condition
         assert example["targets_pretokenized"].decode() == toyworld.spell(row.result)
-        assert example["task"].decode() == row.task.name
+        world = toyworld.WORLDS[name]
+        assert example["task"].decode() == world.name_of(row.task)
         for feature, limit in zip(tasks.FEATURES, lengths, strict=True):
             tokens = example[feature]
             vocabulary = task.output_features[feature].vocabulary
