@@ -72,7 +72,7 @@ def of_model(
         return module.apply({"params": params}, batch, conditioning, method="forward")
 
     with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
-        state = jax.eval_shape(adapt, params, tokens)
+        state = model.abstract_state(config, condition)
         return Costs(
             task=flops(adapt, params, tokens),
             example=flops(forward, params, batch, state),

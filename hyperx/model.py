@@ -255,6 +255,24 @@ def abstract_parameters(config: ModelConfig) -> AbstractParameters:
     return AbstractParameters(shapes, sharding.logical_axes(boxed)["params"])
 
 
+def abstract_state(config: ModelConfig, condition_length: int) -> TaskState:
+    """Shapes of the state of one condition, without allocating any.
+
+    Args:
+        config: of the model.
+        condition_length: tokens of the condition (I), if the model reads its text.
+    """
+    module, shapes = config.build(), abstract_parameters(config).shapes
+    length = {"condition": condition_length, "task": 1}.get(config.method.reads)
+    tokens = None if length is None else jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def adapt(params: Any, tokens: jax.Array | None) -> TaskState:
+        return module.apply({"params": params}, tokens, method="adapt")
+
+    with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
+        return jax.eval_shape(adapt, shapes, tokens)
+
+
 def loss(
     model: HyperModel,
     params: Any,

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from hyperx import model, sharding
+from hyperx import model
 from hyperx.config import T5Config
 from hyperx.methods.method import Method
 from hyperx.optim import freezing
-from hyperx.task_state import TaskState
 
 
 def inspect(
@@ -81,19 +79,8 @@ def _components(shapes: Mapping[str, Any]) -> dict[str, int]:
 
 def _task_state(config: model.ModelConfig, length: int) -> dict[str, Any] | None:
     """Sizes of the state of one condition of `length` tokens; None if it is empty."""
-    reads = config.method.reads
-    length = {"condition": length, "task": 1}.get(reads, 0)
-    module = config.build()
-    shapes = model.abstract_parameters(config).shapes
-    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32) if length else None
-    with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
-        state: TaskState = jax.eval_shape(
-            lambda params, tokens: module.apply(
-                {"params": params}, tokens, method="adapt"
-            ),
-            shapes,
-            tokens,
-        )
+    state = model.abstract_state(config, length)
+    length = {"condition": length, "task": 1}.get(config.method.reads, 0)
     parts = {
         "encoder": state.encoder,
         "decoder": state.decoder,

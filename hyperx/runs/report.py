@@ -21,16 +21,16 @@ def print_metrics(summary: Mapping[str, Any]) -> None:
     metrics = summary["metrics"]
     for task in next(iter(metrics.values())):
         by_control = {control: tasks[task] for control, tasks in metrics.items()}
-        title = f"{task} · {summary['split']} · step {summary['step']}"
-        console.print(_table(title, by_control))
+        console.print(f"{task} · {summary['split']} · step {summary['step']}")
+        console.print(_table(by_control))
         console.print(_counts(summary["data"].get(task, {})))
 
 
-def _table(title: str, by_control: Mapping[str, Mapping[str, float]]) -> Table:
+def _table(by_control: Mapping[str, Mapping[str, float]]) -> Table:
     """One row for the whole task and one per category; a column per metric, control."""
     matched = next(iter(by_control.values()))
     names = [name for name in matched if "/" not in name]
-    table = Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=rich.box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for name in names:
         for control in by_control:
