@@ -14,9 +14,9 @@ import platform
 import sys
 
 import jax
-from benchmarks.toyworld_entries import ENTRIES
 
 from benchmarks import toyworld_report
+from benchmarks.toyworld_entries import ENTRIES
 from benchmarks.toyworld_runs import Journal, backbone, finish
 from hyperx.data import startup
 

@@ -57,3 +57,12 @@ SETTINGS = {
         data="data/toyworld.gin",
     ),
 }
+
+# What stands for a pretrained T5: it has learned to follow instructions in its input.
+BACKBONE = Entry(
+    name="backbone",
+    setting="instructions",
+    method="methods/concatenation.gin",
+    steps=1500,
+)
+ENTRIES: tuple[Entry, ...] = ()

@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from benchmarks.toyworld_entries import BACKBONE, SETTINGS, Entry
 
+from benchmarks.toyworld_entries import BACKBONE, SETTINGS, Entry
 from hyperx import costs, model
 from hyperx.data import controls
 from hyperx.optim import freezing
