@@ -1,4 +1,4 @@
-"""One run of the toyworld comparison, through the commands that users have."""
+"""One run of the toyworld comparison, through the functions that commands call."""
 
 import dataclasses
 import functools
@@ -10,77 +10,42 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 
-from benchmarks.toyworld_entries import BACKBONE, SETTINGS, Entry
+from benchmarks.toyworld_entries import BACKBONE, ENTRIES, SETTINGS, Entry
 from hyperx import costs, model
 from hyperx.data import controls
 from hyperx.optim import freezing
 from hyperx.runs import configuration, models
 from hyperx.runs.evaluate import Evaluator
 
-
-class Journal:
-    """Finished runs, in a JSON file that is whole at any moment."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
-        self._runs: dict[str, Any] = {}
-        if path.exists():
-            self._runs = json.loads(path.read_text(encoding="utf-8"))
-
-    def has(self, entry: Entry, seed: int) -> bool:
-        """Whether a run with these very settings is finished."""
-        run = self._runs.get(_key(entry, seed))
-        return run is not None and run["entry"] == _settings(entry)
-
-    def add(self, entry: Entry, seed: int, result: dict[str, Any]) -> None:
-        """Notes a finished run; it is on disk on return."""
-        self._runs[_key(entry, seed)] = {"entry": _settings(entry), **result}
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(self._runs, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, self._path)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per entry: its settings and sizes, and the scores of every seed."""
-        rows: dict[str, dict[str, Any]] = {}
-        for key, run in self._runs.items():
-            row = rows.setdefault(
-                key.rpartition("/")[0],
-                run["entry"] | run["sizes"] | {"scores": [], "seconds": []},
-            )
-            row["scores"].append(run["scores"])
-            row["seconds"].append(run["seconds"])
-        return list(rows.values())
+RESULT = "result.json"
 
 
-def _key(entry: Entry, seed: int) -> str:
-    return f"{entry.setting}/{entry.name}/{seed}"
-
-
-def _settings(entry: Entry) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(entry)))
-
-
-def backbone(entry: Entry, output: pathlib.Path) -> pathlib.Path:
-    """The model that a method with a frozen start begins with, trained if need be."""
-    del entry
-    folder = output / "backbone"
-    _configure(BACKBONE, 0, folder, None)
-    configuration.call("hyperx.runs.train.train", evaluator=None)
+def backbone(output: pathlib.Path) -> pathlib.Path:
+    """The model that methods with a frozen backbone begin with, trained if need be."""
+    folder = output / BACKBONE.name
+    if not (folder / RESULT).exists():
+        finish(BACKBONE, 0, output, None, folder)
     return folder
 
 
 def finish(
-    entry: Entry, seed: int, output: pathlib.Path, start: pathlib.Path | None
+    entry: Entry,
+    seed: int,
+    output: pathlib.Path,
+    start: pathlib.Path | None,
+    folder: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Trains and tests a method.
+    """Trains and tests a method, unless that was done with these very settings.
 
     Returns:
         ``scores`` in percent by control, ``seconds`` of training, ``sizes``.
     """
-    folder = output / entry.setting.replace(" ", "_") / entry.name / str(seed)
-    _configure(entry, seed, folder, start)
+    folder = folder or _folder(entry, seed, output)
+    found = _read(folder, entry)
+    if found is not None:
+        return found
+    _configure(entry, seed, folder, start if entry.frozen_start else None)
     sizes = _sizes()
     began = time.monotonic()
     configuration.call("hyperx.runs.train.train", evaluator=None)
@@ -89,16 +54,54 @@ def finish(
     results = evaluator.run(
         models.load(folder), step=entry.steps, controls=controls.CONTROLS
     )
-    flat = evaluator.flat(results)
-    scores = {name.removesuffix("/exact_match"): value for name, value in flat.items()}
-    return {"scores": scores, "seconds": seconds, "sizes": sizes}
+    scores = {
+        name.removesuffix("/exact_match"): value
+        for name, value in evaluator.flat(results).items()
+    }
+    result = {"entry": _settings(entry), "sizes": sizes}
+    result |= {"scores": scores, "seconds": seconds}
+    partial = folder / (RESULT + ".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, folder / RESULT)
+    return result
+
+
+def finished(output: pathlib.Path, seeds: int) -> list[dict[str, Any]]:
+    """One row per entry: its settings and sizes, and the scores of every seed."""
+    rows = []
+    for entry in ENTRIES:
+        runs = [_read(_folder(entry, seed, output), entry) for seed in range(seeds)]
+        runs = [run for run in runs if run is not None]
+        if runs:
+            row = runs[0]["entry"] | runs[0]["sizes"]
+            row["scores"] = [run["scores"] for run in runs]
+            row["seconds"] = [run["seconds"] for run in runs]
+            rows.append(row)
+    return rows
+
+
+def _folder(entry: Entry, seed: int, output: pathlib.Path) -> pathlib.Path:
+    name = f"{entry.setting} {entry.name}".replace(" ", "_")
+    return output / name / str(seed)
+
+
+def _read(folder: pathlib.Path, entry: Entry) -> dict[str, Any] | None:
+    """A finished run; None if there is none, or one of other settings."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return result if result["entry"] == _settings(entry) else None
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(entry)))
 
 
 def _configure(
     entry: Entry, seed: int, folder: pathlib.Path, start: pathlib.Path | None
 ) -> None:
     bindings = [
-        *SETTINGS[entry.setting].bindings,
         *entry.bindings,
         f"TRAIN_STEPS = {entry.steps}",
         f"SEED = {seed}",
@@ -119,18 +122,15 @@ def _evaluator(setting: str) -> Evaluator:
 
 def _sizes() -> dict[str, Any]:
     """Parameters, generated numbers and operations of the configured model."""
-    method, lengths = (
-        configuration.macro("METHOD"),
-        configuration.macro("TASK_FEATURE_LENGTHS"),
-    )
+    method = configuration.macro("METHOD")
+    lengths = configuration.macro("TASK_FEATURE_LENGTHS")
     config = model.ModelConfig(backbone=configuration.macro("BACKBONE"), method=method)
     shapes = model.abstract_parameters(config).shapes
     trained, _ = freezing.split(shapes, configuration.macro("FROZEN") or ())
-    read = lengths["prompt" if method.reads == "prompt" else "inputs"]
     cost = costs.of_model(
         config,
         condition=lengths["condition"],
-        inputs=read,
+        inputs=lengths["prompt" if method.reads == "prompt" else "inputs"],
         targets=lengths["targets"],
     )
     state = model.abstract_state(config, lengths["condition"])
@@ -147,8 +147,3 @@ def _sizes() -> dict[str, Any]:
 
 def _count(tree: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-
-def summary(values: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation over seeds."""
-    return float(np.mean(values)), float(np.std(values))
