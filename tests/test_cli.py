@@ -12,7 +12,7 @@ from hyperx import cli
 from hyperx.data import startup
 from hyperx.runs import configuration, gin_files
 
-COMMANDS = ["train", "eval", "infer", "inspect", "import", "demo"]
+COMMANDS = ["train", "eval", "infer", "adapt", "tune", "inspect", "import", "demo"]
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +114,23 @@ def test_import_and_demo_pass_their_flags(monkeypatch):
     assert called == [("old", "new"), ("demo", True, 3)]
 
 
+def test_adapt_and_tune_pass_what_is_given(monkeypatch):
+    called = []
+    for name in ("adapt", "tune"):
+        fake = {name: lambda **arguments: called.append(arguments)}
+        _fake(monkeypatch, f"hyperx.runs.{name}", **fake)
+    paths = ["--model_dir=m", "--output=o"]
+    given = {"model_dir": "m", "output": "o"}
+    assert cli.main(["adapt", *paths]) == 0
+    assert cli.main(["adapt", *paths, "--condition=a b", "--condition=c"]) == 0
+    assert called == [given, given | {"condition": ["a b", "c"]}]
+    flags = ["--state=s", "--data=d", "--learning_rate=1e-3", "--steps=0"]
+    assert cli.main(["tune", *paths, *flags, "--init=random"]) == 0
+    numbers = {"learning_rate": 1e-3, "steps": 0}
+    rest = {"state": "s", "data": "d", "init": "random", "compare": False}
+    assert called[2] == given | numbers | rest
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -175,6 +192,8 @@ def test_a_wrong_configuration_is_one_message(calls, config, capsys, flag, messa
         ["train", "--gin_fil=x"],
         ["infer", "--batch_size=0"],
         ["import", "--from=t5x", "old", "--to=new"],
+        ["adapt", "--model_dir=m"],
+        ["tune", "--model_dir=m", "--data=d", "--output=o"],
     ],
 )
 def test_a_wrong_flag_exits_with_usage(argv, capsys):

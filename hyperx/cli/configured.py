@@ -1,0 +1,110 @@
+"""Commands that gin configures: their flags override what files bind."""
+
+import argparse
+
+from hyperx.cli import flags
+
+
+def add_train(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> None:
+        flags.configure(args)
+        flags.call("hyperx.runs.train.train")
+
+    parser = flags.add(
+        commands,
+        run,
+        "train",
+        "train a model, or continue to train it",
+        "hyperx train --gin_file=runs/toyworld.gin --gin_file=methods/hint.gin "
+        "--gin.MODEL_DIR='\"out\"'",
+    )
+    flags.add_gin(parser)
+
+
+def add_eval(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> None:
+        flags.configure(args)
+        flags.call("hyperx.runs.evaluate.evaluate")
+
+    parser = flags.add(
+        commands, run, "eval", "evaluate a trained model", "hyperx eval --model_dir=out"
+    )
+    flags.add_gin(parser)
+
+
+def add_infer(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> int:
+        from hyperx.runs import configuration
+
+        flags.configure(args)
+        malformed = flags.call(
+            "hyperx.runs.infer.infer",
+            model_dir=configuration.macro("MODEL_DIR"),
+            input=args.input,
+            output=args.output,
+            condition=args.condition,
+            max_new_tokens=args.max_new_tokens,
+            batch_size=args.batch_size,
+        )
+        return 1 if malformed else 0
+
+    parser = flags.add(
+        commands,
+        run,
+        "infer",
+        "apply a trained model to inputs",
+        "echo 'some input' | hyperx infer --model_dir=out --condition='Reverse it.'",
+    )
+    flags.add_gin(parser)
+    parser.add_argument(
+        "--input",
+        default="-",
+        metavar="FILE",
+        help='JSON lines with "condition" and "input", or with --condition plain '
+        "lines; - is standard input (default: -)",
+    )
+    parser.add_argument(
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="JSON lines to write; - is standard output (default: -)",
+    )
+    parser.add_argument(
+        "--condition", metavar="TEXT", help="the condition of every input"
+    )
+    parser.add_argument(
+        "--max_new_tokens", type=flags.positive, metavar="N", help="longest output"
+    )
+    parser.add_argument(
+        "--batch_size", type=flags.positive, metavar="N", help="inputs decoded at once"
+    )
+
+
+def add_inspect(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> None:
+        if args.list:
+            _print_configs()
+        else:
+            flags.configure(args)
+            flags.call("hyperx.runs.inspect.inspect", as_json=args.json)
+
+    parser = flags.add(
+        commands,
+        run,
+        "inspect",
+        "count parameters and the size of a task state, without computing them",
+        "hyperx inspect --gin_file=models/hint_xl.gin --json",
+    )
+    flags.add_gin(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--list", action="store_true", help="list the methods and models that exist"
+    )
+
+
+def _print_configs() -> None:
+    from hyperx.runs import gin_files
+
+    for folder in ("methods", "models"):
+        for name, comment in gin_files.listing(folder).items():
+            print(f"{name:<32} {comment}".rstrip())

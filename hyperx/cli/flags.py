@@ -1,0 +1,101 @@
+"""What the commands share: how they are added, and flags of several of them."""
+
+import argparse
+from collections.abc import Callable
+
+Commands = argparse._SubParsersAction
+
+
+def add(
+    commands: Commands,
+    run: Callable[[argparse.Namespace], int | None],
+    name: str,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_gin(parser: argparse.ArgumentParser) -> None:
+    gin = parser.add_argument_group("configuration")
+    gin.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a gin file, by path or by its name in hyperx/configs; may be repeated, "
+        "later ones override earlier ones (default: that of the trained model)",
+    )
+    gin.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override a macro or a parameter; also written --gin.NAME=VALUE, and text "
+        "is quoted: --gin.NAME='\"text\"'",
+    )
+    gin.add_argument(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="DIR[,DIR...]",
+        help="folders to look for gin files in",
+    )
+    gin.add_argument(
+        "--model_dir",
+        metavar="DIR",
+        help="the folder of the model, as --gin.MODEL_DIR='\"DIR\"'",
+    )
+
+
+def configure(args: argparse.Namespace) -> None:
+    from hyperx.data import startup
+    from hyperx.runs import configuration
+
+    startup.prepare_tensorflow()  # Gin files import what needs it.
+    paths = [path for paths in args.gin_search_paths for path in paths.split(",")]
+    configuration.parse(args.gin_file, args.gin_bindings, paths, args.model_dir)
+
+
+def call(name: str, **arguments: object) -> object:
+    """Calls a configured run; arguments that are None are left to gin."""
+    from hyperx.runs import configuration
+
+    given = {key: value for key, value in arguments.items() if value is not None}
+    return configuration.call(name, **given)
+
+
+def add_paths(parser: argparse.ArgumentParser, **flags: str) -> None:
+    """Adds required paths, each given as its placeholder, a colon and its help."""
+    for name, text in flags.items():
+        metavar, _, explained = text.partition(": ")
+        parser.add_argument(f"--{name}", required=True, metavar=metavar, help=explained)
+
+
+def given(args: argparse.Namespace) -> dict[str, object]:
+    """The arguments of a command that are not left to the defaults of its function."""
+    own = {"run", "debug"}
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if name not in own and value is not None
+    }
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
