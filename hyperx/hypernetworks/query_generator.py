@@ -86,6 +86,10 @@ class QueryGeneratorConfig:
             | (low_rank if self.rank else {})
         )
 
+    def second_factors(self) -> set[str]:
+        """The kinds that are applied last in a low-rank update."""
+        return {f"low_rank_{name}_b" for name in self.projections}
+
     def counts(self, *, attentions: int) -> dict[str, int]:
         """Queries of each kind for one layer with that many attention sub-layers."""
         adapters = attentions if self.unused_cross_adapters else 1
@@ -166,10 +170,15 @@ class QueryGenerator(nn.Module):
         }
 
     def _head(self, kind: str, hidden: int, out: int) -> dict[str, jax.Array]:
-        """Kernels of one kind's head, initialised by fan-in."""
+        """Kernels of one kind's head, initialised by fan-in.
+
+        Those that write the second factor of low-rank updates end in zeros: the updates
+        start at nothing, as in LoRA.
+        """
         embed = self.config.backbone.embed_dim
+        stddev = 0.0 if kind in self.config.second_factors() else hidden**-0.5
         wi = boxed(nn.initializers.normal(embed**-0.5), axes.EMBED, axes.HEAD_MLP)
-        wo = boxed(nn.initializers.normal(hidden**-0.5), axes.HEAD_MLP, axes.EMBED_OUT)
+        wo = boxed(nn.initializers.normal(stddev), axes.HEAD_MLP, axes.EMBED_OUT)
         return {
             "wi": self.param(f"head_{kind}_wi", wi, (embed, hidden)),
             "wo": self.param(f"head_{kind}_wo", wo, (hidden, out)),
