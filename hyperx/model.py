@@ -94,8 +94,12 @@ class HyperModel(nn.Module):
         Returns:
             ``[G, R, T, V]`` in float32.
         """
+        return self.conditioned(batch)[0]
+
+    def conditioned(self, batch: Batch) -> tuple[jax.Array, Conditioning]:
+        """As `__call__`, and the conditioning under which it was computed."""
         conditioning = self.condition(batch.get("condition_tokens"))
-        return self.forward(batch, conditioning)
+        return self.forward(batch, conditioning), conditioning
 
     def condition(self, tokens: jax.Array | None) -> Conditioning:
         """What conditions ``[G, I]``, or None for none, do to the backbone.
@@ -143,6 +147,7 @@ class HyperModel(nn.Module):
         if "encoder" in emissions:
             rows = _rows_as_groups(tokens)
             alone = self.backbone.encode(rows, emissions["encoder"], prompt)
+            emissions = self.hypernetwork.read_rows(alone)
         if "decoder" in emissions:
             return alone, conditioning.replace(decoder=emissions["decoder"])
         encoded = jax.tree.map(lambda a, b: a.reshape(b.shape), alone, encoded)
@@ -281,9 +286,7 @@ def loss(
     *,
     z_loss: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Summed token loss of a grouped batch.
-
-    Sums, not means, so that micro-batches add up to exactly their batch.
+    """Summed token loss of a grouped batch; see `token_loss`.
 
     Args:
         model: the module.
@@ -294,11 +297,24 @@ def loss(
         z_loss: see `hyperx.ops.losses.cross_entropy`.
 
     Returns:
-        The loss in nats, and sums: ``tokens`` (weights), ``correct`` (tokens predicted
-        right), ``cross_entropy`` (the loss without z-loss).
+        As `token_loss`.
     """
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
     logits = model.apply({"params": params}, batch, rngs=rngs)
+    return token_loss(logits, batch, z_loss=z_loss)
+
+
+def token_loss(
+    logits: jax.Array, batch: Batch, *, z_loss: float = 0.0
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Summed token loss of logits ``[G, R, T, V]``.
+
+    Sums, not means, so that micro-batches add up to exactly their batch.
+
+    Returns:
+        The loss in nats, and sums: ``tokens`` (weights), ``correct`` (tokens predicted
+        right), ``cross_entropy`` (the loss without z-loss).
+    """
     targets, weights = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
     total = jnp.sum(losses.cross_entropy(logits, targets, z_loss=z_loss) * weights)
     plain = jnp.sum(losses.cross_entropy(logits, targets) * weights)

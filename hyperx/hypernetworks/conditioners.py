@@ -114,3 +114,12 @@ class TaskEmbedding(nn.Module):
             (self.tasks, self.width),
         )
         return jnp.take(table, tokens[:, 0], axis=0)
+
+
+class TaskNumber(nn.Module):
+    """The number of each group's task, for generators that keep tables of tasks."""
+
+    def __call__(self, tokens: jax.Array, backbone: T5) -> jax.Array:
+        """The numbers ``[G]`` in tokens ``[G, 1]``."""
+        del backbone
+        return tokens[:, 0]

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from hyperx import adaptation, axes, sharding
 from hyperx.adaptation import LayerAdaptation, Prefix, SiteParts
 from hyperx.backbone.layers import boxed
-from hyperx.backbone.t5 import T5
 from hyperx.config import T5Config
 from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
@@ -29,15 +28,6 @@ _SIDES = ("key", "value")
 _PROMPT_SCALE = 0.5  # as in prompt tuning (Lester et al. 2021)
 _STDDEV = 0.01  # of hypernetworks, as in HyperFormer (Mahabadi et al. 2021)
 _NORM_EPSILON = 1e-12  # codes start small: a larger one would shrink them
-
-
-class TaskNumber(nn.Module):
-    """The number of each group's task, for generators that keep tables of tasks."""
-
-    def __call__(self, tokens: jax.Array, backbone: T5) -> jax.Array:
-        """The numbers ``[G]`` in tokens ``[G, 1]``."""
-        del backbone
-        return tokens[:, 0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

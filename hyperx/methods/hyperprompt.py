@@ -9,11 +9,11 @@ import dataclasses
 from typing import ClassVar, get_args
 
 from hyperx.config import T5Config
+from hyperx.hypernetworks.conditioners import TaskNumber
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.hypernetworks.prompt_generator import (
     PromptGenerator,
     PromptGeneratorConfig,
-    TaskNumber,
     Variant,
 )
 from hyperx.methods.method import Method, Reads, check_reads

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from hyperx.config import T5Config
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
@@ -32,6 +32,13 @@ class Method:
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork | None:
         """The hypernetwork for a backbone; None for a plain one."""
         raise NotImplementedError
+
+    def start(self, params: Any) -> Any:
+        """The parameters to start from, given initial ones or a checkpoint's.
+
+        For what depends on the backbone's own weights. Called once, inside `jax.jit`.
+        """
+        return params
 
 
 def check_reads(reads: Reads, allowed: tuple[Reads, ...], tasks: tuple[str, ...]):
