@@ -34,7 +34,12 @@ CORE = [
 ]
 
 EXTRAS = {
-    "test": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],  # a test builds the wheel
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",  # test modules run side by side
+        "ruff>=0.9",
+        "setuptools>=77",  # a test builds the wheel
+    ],
     # What the tests compare hyperx with; they skip where it is absent.
     "parity": ["torch>=2.6", "transformers>=5.0", "peft>=0.18"],
     "tpu": ["jax[tpu]"],
