@@ -19,7 +19,7 @@ SEED = 0
 # quarter of them, generated adapters followed unseen pairs less reliably.
 TASKS = {"train": 32_768, "validation": 64, "test": 64}
 ROWS = {"train": 4, "validation": 8, "test": 8}  # per task, adjacent
-FEATURES = ("condition", "inputs", "prompt", "targets")
+FEATURES = ("condition", "inputs", "prompt", "targets", "other_condition")
 
 
 def exact_match(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
@@ -59,6 +59,7 @@ def _dataset(
             for condition, word in zip(conditions, inputs, strict=True)
         ],
         "targets": [toyworld.spell(row.result) for row in drawn],
+        "other_condition": [row.task.other_condition for row in drawn],
         "task": [toyworld.WORLDS[name].name_of(row.task) for row in drawn],
         "id": [f"{split}/{i // count}/{i % count}" for i in range(len(drawn))],
     }

@@ -17,6 +17,7 @@ LEVELS = (
     {"data"},
     {"inference"},
     {"costs"},
+    {"objectives"},
     {"model"},
     {"methods"},
     {"hypernetworks"},

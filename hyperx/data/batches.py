@@ -12,7 +12,7 @@ single task the virtual epoch is the epoch.
 import functools
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 
 import numpy as np
@@ -38,6 +38,9 @@ FEATURES_READ = {
 # These group their rows by condition, which comes apart from the input.
 CONDITIONED = ("condition", "task")
 
+# Features that there is one of for all rows of a group.
+SHARED = ("other_condition",)
+
 Batch = dict[str, np.ndarray]
 
 
@@ -47,7 +50,8 @@ class GroupedBatches:
     Keys: `encoder_tokens` [G, R, S], `decoder_input_tokens`, `decoder_target_tokens`
     [G, R, T] int32, `decoder_loss_weights` [G, R, T] float32, and, if the method reads
     conditions, `condition_tokens` [G, I] int32; [G, 1], the number of the task, if it
-    reads tasks. G is this process's share of `groups`.
+    reads tasks. G is this process's share of `groups`. An extra feature is
+    `<name>_tokens`: `prompt_tokens` [G, R, S], `other_condition_tokens` [G, I].
 
     Args:
       examples: the rows, with the features that `reads` needs.
@@ -57,6 +61,7 @@ class GroupedBatches:
       reads: "condition", "task", "prompt" or "inputs"; only the first two group by
         condition, otherwise all rows of a task are one pool.
       seed: orders the data.
+      extra: features to add besides those that `reads` needs.
       process_index: which contiguous share of the groups to return.
       process_count: how many processes share the global batch.
     """
@@ -70,10 +75,11 @@ class GroupedBatches:
         feature_lengths: Mapping[str, int],
         reads: str,
         seed: int,
+        extra: Sequence[str] = (),
         process_index: int = 0,
         process_count: int = 1,
     ):
-        _check(examples, groups, rows, feature_lengths, reads)
+        _check(examples, groups, rows, feature_lengths, reads, extra)
         if groups % process_count or not 0 <= process_index < process_count:
             raise ValueError(
                 "expected groups divisible by process_count and process_index below it,"
@@ -84,6 +90,7 @@ class GroupedBatches:
         if reads == "task":
             self._lengths["condition"] = 1
         self._reads = reads
+        self._extra = tuple(extra)
         self._groups = groups
         self._local_groups = groups // process_count
         self._first_group = process_index * self._local_groups
@@ -112,6 +119,9 @@ class GroupedBatches:
         if self._reads in CONDITIONED:
             conditions = self._examples.condition_of_row[rows[:, 0]]
             batch["condition_tokens"] = self._pad("condition", conditions)
+        for name in self._extra:
+            which = rows[:, 0] if name in SHARED else rows
+            batch[f"{name}_tokens"] = self._pad(name, which)
         return batch
 
     def _pad(self, feature: str, indices: np.ndarray) -> np.ndarray:
@@ -160,6 +170,7 @@ def _check(
     rows: int,
     feature_lengths: Mapping[str, int],
     reads: str,
+    extra: Sequence[str],
 ) -> None:
     if reads not in FEATURES_READ:
         raise ValueError(f"expected reads among {[*FEATURES_READ]}, got {reads!r}")
@@ -169,11 +180,12 @@ def _check(
         )
     if not len(examples):
         raise ValueError("expected examples with at least one row, got none")
-    for name in FEATURES_READ[reads]:
+    for name in dict.fromkeys((*FEATURES_READ[reads], *extra)):
         if name not in examples.features or name not in feature_lengths:
             raise ValueError(
                 f"expected feature {name!r} in the examples and the lengths, since "
-                f"{reads=}, got {[*examples.features]} and {[*feature_lengths]}"
+                f"{reads=} and {extra=}, got {[*examples.features]} and "
+                f"{[*feature_lengths]}"
             )
         longest = examples.features[name].max_length
         if (reads, name) == ("task", "condition"):

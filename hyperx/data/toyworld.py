@@ -13,10 +13,9 @@ import dataclasses
 import functools
 import itertools
 import random
-import re
 import string
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -139,10 +138,15 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Operations and the condition that tells them, by whatever means."""
+    """Operations and the condition that tells them, by whatever means.
+
+    `other_condition` tells the same: in other words, by other examples, or, if there is
+    only one way, once more.
+    """
 
     condition: str
     operations: tuple[Operation, ...]
+    other_condition: str = ""
 
     def apply(self, word: str) -> str:
         """The string after all steps."""
@@ -257,7 +261,26 @@ def _draw_rows(
     shown, asked = words[: world.shots], words[world.shots :]
     if shown:
         task = dataclasses.replace(task, condition=_show(task, shown))
+    # The last to be drawn, so that nothing else depends on it.
+    other = _tell_again(world, task, words, rng, test=test)
+    task = dataclasses.replace(task, other_condition=other)
     return [Row(task, word, task.apply(word)) for word in asked]
+
+
+def _tell_again(
+    world: World, task: Task, words: Sequence[str], rng: random.Random, *, test: bool
+) -> str:
+    """Another condition for a task of which `words` are shown or asked already."""
+    if world.fixed_tasks:
+        return task.condition
+    if not world.shots:
+        while (said := _say(task.operations, rng)) == task.condition:
+            pass
+        return said
+    count = len(words) + world.shots  # at least `shots` of them are others
+    while (drawn := _draw_words(world, task, rng, count, test=test)) is None:
+        pass
+    return _show(task, [word for word in drawn if word not in words][: world.shots])
 
 
 def _show(task: Task, words: Sequence[str]) -> str:
@@ -272,10 +295,14 @@ def _draw_task(world: World, rng: random.Random, *, test: bool) -> Task:
         if any(pairs) or not test:
             break
     operations = tuple(_draw_operation(kind, rng, test=test) for kind in drawn)
+    return Task(_say(operations, rng), operations)
+
+
+def _say(operations: Sequence[Operation], rng: random.Random) -> str:
     said = [op.say(rng.choice(TEMPLATES[op.kind])) for op in operations]
     if len(said) == 1:
-        return Task(said[0], operations)
-    return Task(rng.choice(CHAINS).format(x=said[0], y=said[1]), operations)
+        return said[0]
+    return rng.choice(CHAINS).format(x=said[0], y=said[1])
 
 
 def _draw_operation(kind: str, rng: random.Random, *, test: bool) -> Operation:
@@ -327,62 +354,5 @@ def fixed_tasks(world: World) -> tuple[Task, ...]:
     while len(operations) < world.fixed_tasks:
         operations[_draw_task(world, rng, test=False).operations] = None
     return tuple(
-        Task(word, ops) for word, ops in zip(TASK_WORDS, operations, strict=True)
+        Task(word, ops, word) for word, ops in zip(TASK_WORDS, operations, strict=True)
     )
-
-
-def parse(instruction: str) -> tuple[Operation, ...]:
-    """The operations that an instruction tells.
-
-    Raises:
-      ValueError: the text is not an instruction of this world.
-    """
-    for chain in CHAINS:
-        if match := _pattern(chain, "(.+)").fullmatch(instruction):
-            return tuple(_parse_step(match[name]) for name in "xy")
-    return (_parse_step(instruction),)
-
-
-def _parse_step(text: str) -> Operation:
-    for kind, templates in TEMPLATES.items():
-        for template in templates:
-            if match := _pattern(template, "([a-z])").fullmatch(text):
-                return Operation(
-                    kind, tuple(v for _, v in sorted(match.groupdict().items()))
-                )
-    raise ValueError(f"expected an instruction of toyworld, got {text!r}")
-
-
-@functools.cache
-def _pattern(template: str, argument: str) -> re.Pattern:
-    return re.compile(re.sub(r"\{(\w)\}", rf"(?P<\1>{argument})", template))
-
-
-def follow(instruction: str, inputs: str) -> str:
-    """What a perfect follower of `instruction` answers; all three are spaced text."""
-    return spell(apply(parse(instruction), inputs.replace(" ", "")))
-
-
-def follower(rows: Sequence[Row]) -> Callable[[str, str], str]:
-    """Like `follow`, for any world: understands the conditions that occur in `rows`."""
-    tasks = {row.task.condition: row.task for row in rows}
-    return lambda condition, inputs: spell(
-        tasks[condition].apply(inputs.replace(" ", ""))
-    )
-
-
-def oracle_floor(rows: Sequence[Row], conditions: Sequence[str]) -> float:
-    """Exact match, in percent, of a perfect follower of the wrong conditions.
-
-    A model that truly reads its condition cannot do better under a shuffled control.
-
-    Args:
-      rows: the rows asked.
-      conditions: for every row the condition to obey; one of the rows' conditions.
-    """
-    obey = follower(rows)
-    right = [
-        obey(condition, spell(row.word)) == spell(row.result)
-        for condition, row in zip(conditions, rows, strict=True)
-    ]
-    return 100 * float(np.mean(right))

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hyperx.data import toyworld
 
 SENTENCEPIECE_EXTRA_IDS = 100  # T5's sentinels
+BYTE_EXTRA_IDS = 125  # ByT5's: 384 ids with bytes, pad, EOS and UNK
 
 
 @functools.cache
@@ -24,7 +25,7 @@ def get(name: str) -> seqio.Vocabulary:
       FileNotFoundError: `name` is neither a known name nor an existing local file.
     """
     if name == "bytes":
-        return seqio.ByteVocabulary()
+        return seqio.ByteVocabulary(BYTE_EXTRA_IDS)
     if name == "toyworld":
         return WordVocabulary(toyworld.WORDS)
     if "://" not in name and not os.path.isfile(name):

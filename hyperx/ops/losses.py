@@ -23,6 +23,28 @@ def cross_entropy(
     return partition - target + z_loss * jnp.square(partition)
 
 
+def kl_divergence(
+    teacher: jax.Array, student: jax.Array, *, temperature: float = 1.0
+) -> jax.Array:
+    """Divergence of a student's distributions from a teacher's, in float32.
+
+    Args:
+        teacher: logits ``[G, R, T, V]``.
+        student: logits ``[G, R, T, V]``.
+        temperature: divides both; the divergence is multiplied by its square, so that
+            gradients keep their size (Hinton et al. 2015).
+
+    Returns:
+        KL(teacher || student) ``[G, R, T]``, in nats.
+    """
+    teacher, student = (
+        jax.nn.log_softmax(logits.astype(jnp.float32) / temperature)
+        for logits in (teacher, student)
+    )
+    divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+    return temperature**2 * divergence
+
+
 def sequence_log_probability(
     logits: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> jax.Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from hyperx.data import controls, toyworld
+from hyperx.data import controls, toyworld_follower
 from hyperx.runs import configuration, metrics_log, models
 
 SETTINGS = "demo.json"
@@ -94,7 +94,8 @@ def oracle_floor(records: Iterable[Mapping[str, Any]]) -> float:
         ValueError: without records.
     """
     right = [
-        toyworld.follow(record["condition"], record["input"]) in record["references"]
+        toyworld_follower.follow(record["condition"], record["input"])
+        in record["references"]
         for record in records
     ]
     if not right:

@@ -49,7 +49,7 @@ class Loop:
         state: TrainState,
         batches: batches_lib.GroupedBatches,
         total_steps: int,
-        key: jax.Array,
+        *arguments: Any,
     ) -> dict[str, float]:
         """Trains up to `total_steps`, or until SIGTERM.
 
@@ -58,7 +58,7 @@ class Loop:
             state: to start from; its buffers are given away.
             batches: by step.
             total_steps: where to stop.
-            key: of dropout.
+            *arguments: of every step, after the state and the batch.
 
         Returns:
             The metrics of the last step taken, and ``step``.
@@ -78,7 +78,7 @@ class Loop:
             progress.Bar(total_steps, start) as bar,
         ):
             for batch in self._placed(batches, start, total_steps):
-                state, metrics = compiled(state, batch, key)
+                state, metrics = compiled(state, batch, *arguments)
                 start += 1
                 waiting.append((start, metrics, batch["encoder_tokens"].shape))
                 final = start == total_steps or terminated.is_set()

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from hyperx import model, sharding
 from hyperx.optim import freezing
+from hyperx.optim import rate_factors as rate_factors_lib
 from hyperx.optim.optimizers import Optimizer
 
 
@@ -36,6 +37,7 @@ class Recipe:
     Attributes:
         config: of the model.
         frozen: regular expressions of parameter paths that do not train.
+        rate_factors: see `hyperx.optim.rate_factors.of`.
         parameters: shapes and logical axes of all parameters.
         transformation: the optimizer of the trained ones.
     """
@@ -45,14 +47,21 @@ class Recipe:
         config: model.ModelConfig,
         optimizer: Optimizer,
         frozen: Sequence[str] = (),
+        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.config = config
         self.frozen = tuple(frozen)
+        self.rate_factors = dict(rate_factors or {})
         self.parameters = model.abstract_parameters(config)
         self._trained = freezing.split(self.parameters.shapes, self.frozen)[0]
         self._axes = freezing.split(self.parameters.axes, self.frozen)[0]
         self._optimizer = optimizer
         self.transformation = optimizer.build(self._axes)
+        if self.rate_factors:
+            factors = rate_factors_lib.of(self.parameters.shapes, self.rate_factors)
+            self.transformation = rate_factors_lib.scaled(
+                self.transformation, freezing.split(factors, self.frozen)[0]
+            )
 
     def init(self, key: jax.Array) -> TrainState:
         """A fresh state; call inside `jax.jit`."""

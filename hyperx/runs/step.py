@@ -1,6 +1,7 @@
 """One training step: gradients of what trains, accumulated, applied."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,16 +9,21 @@ import jax.numpy as jnp
 import optax
 
 from hyperx import model
+from hyperx.objectives import objective
 from hyperx.optim import freezing
 from hyperx.runs.state import Recipe, TrainState
 
-Step = Callable[
-    [TrainState, model.Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]
-]
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+Teachers = Sequence[objective.Teacher | None]
 
 
 def make_step(
-    recipe: Recipe, *, micro_batches: int = 1, z_loss: float = 0.0, dropout: bool
+    recipe: Recipe,
+    *,
+    micro_batches: int = 1,
+    z_loss: float = 0.0,
+    dropout: bool,
+    objectives: Sequence[objective.Objective] = (),
 ) -> Step:
     """The step function, to be compiled by the caller.
 
@@ -27,33 +33,49 @@ def make_step(
             up to exactly those of the whole batch.
         z_loss: see `hyperx.ops.losses.cross_entropy`.
         dropout: whether dropout is on.
+        objectives: what is added to the token loss.
 
     Returns:
-        ``step(state, batch, key) -> (state, metrics)``; `key` is the run's, the step
-        number is folded into it.
+        ``step(state, batch, key, teachers=()) -> (state, metrics)``; `key` is the
+        run's, the step number is folded into it. There is a teacher for every
+        objective, None where it has none.
     """
     module, transformation = recipe.config.build(), recipe.transformation
 
-    def gradients(trained: Any, frozen: Any, batch: model.Batch, key: jax.Array) -> Any:
+    def gradients(
+        trained: Any,
+        frozen: Any,
+        teachers: Teachers,
+        batch: model.Batch,
+        key: jax.Array,
+    ) -> Any:
         def total(trained: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            params = freezing.merge(trained, frozen)
-            return model.loss(
-                module, params, batch, key if dropout else None, z_loss=z_loss
+            return objective.loss(
+                module,
+                freezing.merge(trained, frozen),
+                batch,
+                key if dropout else None,
+                z_loss=z_loss,
+                objectives=objectives,
+                teachers=teachers,
             )
 
         (loss, sums), grads = jax.value_and_grad(total, has_aux=True)(trained)
         return grads, sums | {"loss": loss}
 
     def step(
-        state: TrainState, batch: model.Batch, key: jax.Array
+        state: TrainState,
+        batch: model.Batch,
+        key: jax.Array,
+        teachers: Teachers = (),
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         trained, frozen = freezing.split(state.params, recipe.frozen)
         key = jax.random.fold_in(key, state.step)
         if micro_batches == 1:
-            grads, sums = gradients(trained, frozen, batch, key)
+            grads, sums = gradients(trained, frozen, teachers, batch, key)
         else:
             grads, sums = _accumulated(
-                lambda part, key: gradients(trained, frozen, part, key),
+                functools.partial(gradients, trained, frozen, teachers),
                 _split(batch, micro_batches),
                 jax.random.split(key, micro_batches),
             )
@@ -69,6 +91,8 @@ def make_step(
             "update_norm": optax.tree.norm(updates),
             "tokens": sums["tokens"],
         }
+        for term in objectives:
+            metrics[term.name] = sums[term.name] / tokens
         params = freezing.merge(trained, frozen)
         return TrainState(state.step + 1, params, opt_state), metrics
 

@@ -18,8 +18,9 @@ from hyperx.data import batches as batches_lib
 from hyperx.data import examples as examples_lib
 from hyperx.inference.predictor import Predictor
 from hyperx.methods.method import Method
+from hyperx.objectives.objective import Objective
 from hyperx.optim.optimizers import Optimizer
-from hyperx.runs import configuration, models
+from hyperx.runs import configuration, models, teachers
 from hyperx.runs.evaluate import Evaluator
 from hyperx.runs.loop import Loop
 from hyperx.runs.metrics_log import MetricsLog
@@ -63,11 +64,21 @@ class TrainingData:
             )
         return self.batch_size // self.rows
 
-    def load(self, method: Method) -> batches_lib.GroupedBatches:
-        """Reads the examples and arranges them in batches for this process."""
+    def load(
+        self, method: Method, extra: Sequence[str] = ()
+    ) -> batches_lib.GroupedBatches:
+        """Reads the examples and arranges them in batches for this process.
+
+        Args:
+            method: what it reads is loaded.
+            extra: features to load besides; another condition is as long as the first.
+        """
         reads = method.reads
-        features = batches_lib.FEATURES_READ[reads]
-        missing = [name for name in features if name not in self.feature_lengths]
+        features = dict.fromkeys((*batches_lib.FEATURES_READ[reads], *extra))
+        lengths = dict(self.feature_lengths)
+        if "condition" in lengths:
+            lengths.setdefault("other_condition", lengths["condition"])
+        missing = [name for name in features if name not in lengths]
         if missing:
             raise ValueError(
                 f"expected TASK_FEATURE_LENGTHS with {list(features)}, got no {missing}"
@@ -75,7 +86,7 @@ class TrainingData:
         examples = examples_lib.load(
             self.mixture_or_task_name,
             self.split,
-            feature_lengths={name: self.feature_lengths[name] for name in features},
+            feature_lengths={name: lengths[name] for name in features},
             use_cached=self.use_cached,
             tasks=method.tasks if reads == "task" else None,
         )
@@ -84,8 +95,9 @@ class TrainingData:
             examples,
             groups=self.groups,
             rows=self.rows,
-            feature_lengths=self.feature_lengths,
+            feature_lengths=lengths,
             reads=reads,
+            extra=extra,
             seed=self.seed,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
@@ -101,7 +113,9 @@ def train(
     data: TrainingData,
     optimizer: Optimizer,
     total_steps: int,
+    objectives: Sequence[Objective] = (),
     frozen: Sequence[str] = (),
+    rate_factors: Mapping[str, float] | None = None,
     initial_checkpoint_path: str | None = None,
     save_period: int = 1000,
     keep_checkpoints: int = 2,
@@ -126,7 +140,10 @@ def train(
         data: what is trained on.
         optimizer: updates what trains.
         total_steps: the step to stop at, counted from the first run's start.
+        objectives: what is added to the token loss.
         frozen: regular expressions of parameters that do not train.
+        rate_factors: factors of the learning rate, by regular expression of parameters;
+            see `hyperx.optim.rate_factors.of`.
         initial_checkpoint_path: a model directory to start from, or None.
         save_period: steps between checkpoints; the last step is always saved.
         keep_checkpoints: how many of the newest to keep.
@@ -150,7 +167,7 @@ def train(
     models.check_vocabulary(vocabulary, backbone)
     mesh = sharding.make_mesh(model=model_parallel)
     sharding.check_groups(data.groups, mesh, micro_batches)
-    recipe = Recipe(config, optimizer, frozen)
+    recipe = Recipe(config, optimizer, frozen, rate_factors)
     described = models.describe(config, vocabulary, data.feature_lengths)
 
     with Store(
@@ -160,7 +177,9 @@ def train(
     ) as store:
         fresh = store.latest() is None
         description.write(model_dir, described, models.FREE, replace=fresh)
-        batches = data.load(method)
+        taught_by = teachers.load(objectives, config, vocabulary, mesh)
+        extra = dict.fromkeys(name for term in objectives for name in term.features)
+        batches = data.load(method, tuple(extra))
         state = _start(recipe, store, mesh, seed, initial_checkpoint_path)
         configuration.write(model_dir)
         loop = Loop(
@@ -176,8 +195,10 @@ def train(
             micro_batches=micro_batches,
             z_loss=z_loss,
             dropout=backbone.dropout_rate > 0,
+            objectives=objectives,
         )
-        return loop.run(step, state, batches, total_steps, jax.random.key(seed + 1))
+        key = jax.random.key(seed + 1)
+        return loop.run(step, state, batches, total_steps, key, taught_by)
 
 
 def _start(
@@ -194,12 +215,14 @@ def _start(
         logger.info("continuing at step %d", latest)
         return store.restore(latest, abstract)
     state = initial(recipe, abstract, mesh, seed)
-    if initial_checkpoint_path is None:
-        return state
-    loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
-    params, counts = load_initial(state.params, loaded, recipe.config.method.copies)
-    logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
-    return state.replace(params=params)
+    params = state.params
+    if initial_checkpoint_path is not None:
+        loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
+        params, counts = load_initial(params, loaded, recipe.config.method.copies)
+        logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
+    where = jax.tree.map(lambda leaf: leaf.sharding, params)
+    start = jax.jit(recipe.config.method.start, out_shardings=where)
+    return state.replace(params=start(params))
 
 
 def _evaluation(

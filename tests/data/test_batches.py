@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hyperx.tasks.toyworld  # noqa: F401 (registers the tasks)
-from hyperx.data import batches, examples, toyworld, vocabularies
+from hyperx.data import batches, examples, toyworld_follower, vocabularies
 
 LENGTHS = {"condition": 4, "inputs": 5, "prompt": 9, "targets": 6}
 
@@ -223,7 +223,7 @@ def test_batches_of_a_registered_task_can_be_followed():
         condition = decode(batch["condition_tokens"][g].tolist())
         inputs = decode(batch["encoder_tokens"][g, r].tolist())
         targets = decode(batch["decoder_target_tokens"][g, r].tolist())
-        assert toyworld.follow(condition, inputs) == targets
+        assert toyworld_follower.follow(condition, inputs) == targets
 
 
 @pytest.mark.parametrize(
@@ -252,3 +252,33 @@ def test_refuses_unsuitable_examples():
         group(data)
     with pytest.raises(IndexError, match="got -1"):
         group(make((5,)))[-1]
+
+
+def test_extra_features_by_row_and_by_group():
+    data = make((5, 7, 2))
+    data.features["other_condition"] = ragged([30 + i, 1] for i in range(14))
+    lengths = LENGTHS | {"other_condition": 4}
+    extra = ("prompt", "other_condition")
+
+    def grouped(extra):
+        return batches.GroupedBatches(
+            data,
+            groups=4,
+            rows=3,
+            reads="condition",
+            seed=0,
+            feature_lengths=lengths,
+            extra=extra,
+        )
+
+    batch = grouped(extra)[1]
+    plain = grouped(())[1]
+    assert_equal({name: batch[name] for name in plain}, plain)
+    assert batch.keys() - plain.keys() == {"prompt_tokens", "other_condition_tokens"}
+    row = batch["encoder_tokens"][..., 0] - 10
+    np.testing.assert_array_equal(batch["prompt_tokens"][..., 1], row + 10)
+    assert batch["prompt_tokens"].shape == (4, 3, 9)
+    np.testing.assert_array_equal(batch["other_condition_tokens"][:, 0], row[:, 0] + 30)
+    assert batch["other_condition_tokens"].shape == (4, 4)
+    with pytest.raises(ValueError, match="expected feature 'other_condition'.*extra="):
+        group(make((1,)), extra=("other_condition",))

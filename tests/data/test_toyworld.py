@@ -1,16 +1,25 @@
 """The rules of toyworld, over all its worlds, and the tasks registered from it."""
 
 import itertools
+import zlib
 
 import pytest
 import seqio
 
 import hyperx.tasks.toyworld as tasks
-from hyperx.data import toyworld
+from hyperx.data import toyworld, toyworld_follower
 from hyperx.data.toyworld import Operation
 
 NAMES = [*toyworld.WORLDS]
 INSTRUCTED = ["toyworld", "toyworld_compose"]
+
+# Of the first rows of every world: trained models and reports rest on them.
+CHECKSUMS = {
+    "toyworld": 3814042239,
+    "toyworld_compose": 2887579262,
+    "toyworld_fewshot": 1221910296,
+    "toyworld_tasks": 4132599634,
+}
 
 
 def draw(name, split, tasks=300, rows=4, seed=0):
@@ -51,12 +60,12 @@ def test_operations_refuse_nonsense(kind, arguments):
     ],
 )
 def test_follow(instruction, inputs, answer):
-    assert toyworld.follow(instruction, inputs) == answer
+    assert toyworld_follower.follow(instruction, inputs) == answer
 
 
 def test_follow_refuses_other_text():
     with pytest.raises(ValueError, match="got 'drop the a'"):
-        toyworld.follow("drop the a", "a b c")
+        toyworld_follower.follow("drop the a", "a b c")
 
 
 def test_every_template_says_its_operation():
@@ -64,7 +73,7 @@ def test_every_template_says_its_operation():
         arguments = tuple("qz"[: toyworld.NUM_ARGUMENTS[kind]])
         for template in templates:
             said = Operation(kind, arguments).say(template)
-            assert toyworld.parse(said) == (Operation(kind, arguments),)
+            assert toyworld_follower.parse(said) == (Operation(kind, arguments),)
 
 
 def test_held_out_pairs_are_fixed():
@@ -129,7 +138,7 @@ def test_every_step_changes_the_string(name, split):
     ],
 )
 def test_changes_throughout(instruction, word, changes):
-    operations = toyworld.parse(instruction)
+    operations = toyworld_follower.parse(instruction)
     assert toyworld.changes_throughout(operations, word) is changes
 
 
@@ -137,8 +146,8 @@ def test_changes_throughout(instruction, word, changes):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_following_the_instruction_gives_the_result(name, split):
     for row in draw(name, split):
-        assert toyworld.parse(row.task.condition) == row.task.operations
-        answer = toyworld.follow(row.task.condition, toyworld.spell(row.word))
+        assert toyworld_follower.parse(row.task.condition) == row.task.operations
+        answer = toyworld_follower.follow(row.task.condition, toyworld.spell(row.word))
         assert answer == toyworld.spell(row.result)
 
 
@@ -150,6 +159,45 @@ def test_examples_show_the_operation_on_other_words():
         assert len(pairs) == world.shots
         assert all(row.task.apply(before) == after for before, after in pairs)
         assert row.word not in [before for before, _ in pairs]
+
+
+@pytest.mark.parametrize("name", INSTRUCTED)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_another_condition_says_the_same_in_other_words(name, split):
+    for row in draw(name, split):
+        assert row.task.other_condition != row.task.condition
+        assert toyworld_follower.parse(row.task.other_condition) == row.task.operations
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_another_condition_shows_other_examples(split):
+    drawn = draw("toyworld_fewshot", split, tasks=100, rows=4)
+    for start in range(0, 400, 4):
+        rows = drawn[start : start + 4]
+        task = rows[0].task
+        shown = [
+            part.replace(" ", "").split("becomes")
+            for told in (task.condition, task.other_condition)
+            for part in told.removesuffix(" ,").split(" , ")
+        ]
+        assert all(task.apply(before) == after for before, after in shown)
+        words = [before for before, _ in shown] + [row.word for row in rows]
+        assert len(set(words)) == len(words) == 3 + 3 + 4
+
+
+def test_a_named_task_has_one_condition():
+    for row in draw("toyworld_tasks", "train", tasks=48):
+        assert row.task.other_condition == row.task.condition
+
+
+@pytest.mark.parametrize(("name", "checksum"), CHECKSUMS.items())
+def test_rows_are_what_they_always_were(name, checksum):
+    rows = [
+        (row.task.condition, row.word, row.result)
+        for split in ("train", "test")
+        for row in draw(name, split)
+    ]
+    assert zlib.crc32(repr(rows).encode()) == checksum
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,14 +222,16 @@ def test_drawing_is_a_function_of_the_seed(name):
 def test_oracle_floor_equals_brute_force(name):
     rows = draw(name, "test", tasks=64, rows=8)
     told = [row.task.condition for row in rows]
-    assert toyworld.oracle_floor(rows, told) == 100
+    assert toyworld_follower.oracle_floor(rows, told) == 100
     wrong = told[8:] + told[:8]
     right = [
-        toyworld.follow(condition, toyworld.spell(row.word)).replace(" ", "")
+        toyworld_follower.follow(condition, toyworld.spell(row.word)).replace(" ", "")
         == row.result
         for condition, row in zip(wrong, rows, strict=True)
     ]
-    assert toyworld.oracle_floor(rows, wrong) == pytest.approx(100 * sum(right) / 512)
+    assert toyworld_follower.oracle_floor(rows, wrong) == pytest.approx(
+        100 * sum(right) / 512
+    )
 
 
 def test_oracle_floor_by_hand():
@@ -189,15 +239,15 @@ def test_oracle_floor_by_hand():
     sub, swap = (toyworld.Task(op.kind, (op,)) for op in operations)
     # Obeying the other one is right for "ac", where they agree, and wrong for "abc".
     rows = [toyworld.Row(t, w, t.apply(w)) for t in (sub, swap) for w in ("ac", "abc")]
-    assert toyworld.oracle_floor(rows, ["swap", "swap", "sub", "sub"]) == 50
+    assert toyworld_follower.oracle_floor(rows, ["swap", "swap", "sub", "sub"]) == 50
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_oracle_floor_is_low(name):
     rows = tasks.rows(name, "test")
     told = [row.task.condition for row in rows]
-    assert toyworld.oracle_floor(rows, told) == 100
-    assert toyworld.oracle_floor(rows, told[8:] + told[:8]) < 5
+    assert toyworld_follower.oracle_floor(rows, told) == 100
+    assert toyworld_follower.oracle_floor(rows, told[8:] + told[:8]) < 5
 
 
 @pytest.mark.parametrize(
@@ -222,7 +272,8 @@ def test_registered_task(name, lengths):
         assert example["targets_pretokenized"].decode() == toyworld.spell(row.result)
         world = toyworld.WORLDS[name]
         assert example["task"].decode() == world.name_of(row.task)
-        for feature, limit in zip(tasks.FEATURES, lengths, strict=True):
+        limits = (*lengths, lengths[0])  # another condition is as long as the first
+        for feature, limit in zip(tasks.FEATURES, limits, strict=True):
             tokens = example[feature]
             vocabulary = task.output_features[feature].vocabulary
             text = example[f"{feature}_pretokenized"].decode()
@@ -236,7 +287,7 @@ def test_registered_task_trims_before_eos():
     task = seqio.get_mixture_or_task("toyworld")
     short = dict.fromkeys(tasks.FEATURES, 3)
     example = next(iter(task.get_dataset(short, "test", shuffle=False)))
-    assert [len(example[f]) for f in tasks.FEATURES] == [3] * 4
+    assert [len(example[f]) for f in tasks.FEATURES] == [3] * 5
     assert all(example[f][-1] == 1 for f in tasks.FEATURES)
 
 

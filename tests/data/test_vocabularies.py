@@ -16,7 +16,8 @@ def words():
 
 
 def test_known_names():
-    assert vocabularies.get("bytes") == seqio.ByteVocabulary()
+    assert vocabularies.get("bytes") == seqio.ByteVocabulary(125)
+    assert vocabularies.get("bytes").vocab_size == 384
     assert vocabularies.get("toyworld") is vocabularies.get("toyworld")
 
 

@@ -8,6 +8,7 @@ from hyperx.runs import configuration, gin_checks, gin_files, train
 CONFIGS = gin_files.CONFIGS
 FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.gin"))
 TOYWORLD, HINT = "runs/toyworld.gin", "methods/hint.gin"
+WHOLE_RUNS = (TOYWORLD, "runs/super_ni.gin", "runs/c4.gin")
 TINY = "backbones/t5_1_1_tiny.gin"
 
 
@@ -24,6 +25,8 @@ def completed(file):
         return [TOYWORLD, file]
     if file == "data/super_ni.gin":
         return ["runs/super_ni.gin", TINY, HINT, file]
+    if "c4" in file:
+        return ["runs/c4.gin", TINY, HINT, file]
     if file == "backbones/t5_1_1.gin":
         return [TOYWORLD, HINT, file, TINY]
     return [TOYWORLD, HINT, file]
@@ -36,7 +39,10 @@ def _silent():
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_shipped_file_makes_a_whole_run(file):
-    configuration.parse(completed(file), ["MODEL_DIR='out'"])
+    bindings = ["MODEL_DIR='out'"]
+    if file == "objectives/distillation.gin":
+        bindings.append("TEACHER='teacher'")
+    configuration.parse(completed(file), bindings)
     assert gin_checks.missing(train.train, {}) == []
     backbone, method = configuration.macro("BACKBONE"), configuration.macro("METHOD")
     assert method.hypernetwork(backbone) is not None or method.reads != "condition"
@@ -47,5 +53,5 @@ def test_a_shipped_file_makes_a_whole_run(file):
 def test_a_shipped_file_opens_with_what_it_is(file):
     first = (CONFIGS / file).read_text(encoding="utf-8").partition("\n")[0]
     assert first.startswith("# ")
-    if file.startswith("models/") or file in (TOYWORLD, "runs/super_ni.gin"):
+    if file.startswith("models/") or file in WHOLE_RUNS:
         assert "#   hyperx train --gin_file=" in (CONFIGS / file).read_text()

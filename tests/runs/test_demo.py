@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from hyperx import sharding
-from hyperx.data import toyworld
+from hyperx.data import toyworld, toyworld_follower
 from hyperx.runs import demo, demo_part, demo_report, models
 from hyperx.tasks import toyworld as tasks
 
@@ -39,7 +39,7 @@ def test_oracle_floor_accepts_any_reference_and_needs_one_record():
 
 
 def test_what_is_offered_to_try_never_occurs_in_training():
-    (operation,) = toyworld.parse(demo.TRY_CONDITION)
+    (operation,) = toyworld_follower.parse(demo.TRY_CONDITION)
     assert operation.held_out
     assert toyworld.is_test_word(demo.TRY_INPUT.replace(" ", ""))
     assert toyworld.changes_throughout((operation,), demo.TRY_INPUT.replace(" ", ""))
@@ -86,7 +86,9 @@ def _expected_floor():
     rows = tasks.rows("toyworld", "test")
     distinct = list(dict.fromkeys(row.task.condition for row in rows))
     following = dict(zip(distinct, distinct[1:] + distinct[:1], strict=True))
-    return toyworld.oracle_floor(rows, [following[r.task.condition] for r in rows])
+    return toyworld_follower.oracle_floor(
+        rows, [following[r.task.condition] for r in rows]
+    )
 
 
 def test_the_table_holds_every_score(tiny):

@@ -66,7 +66,7 @@ def _filled(config, value):
 def test_a_backbone_is_loaded_and_the_hypernetwork_is_new(params, backbone):
     merged, counts = load_initial(params, backbone)
     total, loaded = (len(jax.tree.leaves(tree)) for tree in (params, backbone))
-    assert counts == {"loaded": loaded, "new": total - loaded}
+    assert counts == {"loaded": loaded, "copied": 0, "new": total - loaded}
     for path, leaf in flatten_dict(merged, sep="/").items():
         new = path.startswith("hypernetwork/")
         assert np.all(leaf == (1.0 if new else 2.0)), path
