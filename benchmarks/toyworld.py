@@ -8,10 +8,10 @@ one that was interrupted continues; `--only=NAME` runs one method, `--seeds=1` i
 """
 
 import argparse
-import itertools
 import os
 import pathlib
 import platform
+import queue
 import subprocess
 import sys
 from concurrent import futures
@@ -19,7 +19,7 @@ from concurrent import futures
 import jax
 
 from benchmarks import toyworld_report, toyworld_runs
-from benchmarks.toyworld_entries import ENTRIES, Entry
+from benchmarks.toyworld_entries import BACKBONES, ENTRIES
 from hyperx.data import startup
 from hyperx.runs import progress
 
@@ -34,27 +34,33 @@ def main() -> None:
     if args.only is not None:
         _run(args.only, args.output, args.seeds)
         return
-    _run(None, args.output, args.seeds)  # the backbone that others start from
+    for name in BACKBONES:  # before several runs would train the same
+        _start(name, args)
+    cores = queue.SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0))[: args.jobs]:
+        cores.put(core)
+
+    def on_a_core(name: str) -> None:
+        core = cores.get()
+        _start(name, args, {core} if args.jobs > 1 else None)
+        cores.put(core)
+
     with (
         futures.ThreadPoolExecutor(args.jobs) as pool,
         progress.Bar(len(ENTRIES), description="methods") as bar,
     ):
-        cores = itertools.cycle(sorted(os.sched_getaffinity(0)))
-        waiting = [
-            pool.submit(_start, entry, args, next(cores) if args.jobs > 1 else None)
-            for entry in ENTRIES
-        ]
+        waiting = [pool.submit(on_a_core, entry.name) for entry in ENTRIES]
         for number, done in enumerate(futures.as_completed(waiting), start=1):
             done.result()
             bar.update(number, rows=args.seeds)
     _report(args)
 
 
-def _start(entry: Entry, args: argparse.Namespace, core: int | None) -> None:
-    """Runs one method in a process of its own, on one core if there are several."""
-    command = [sys.executable, "-m", "benchmarks.toyworld", f"--only={entry.name}"]
+def _start(name: str, args: argparse.Namespace, cores: set[int] | None = None) -> None:
+    """Runs one method in a process of its own, on `cores` if given."""
+    command = [sys.executable, "-m", "benchmarks.toyworld", f"--only={name}"]
     command += [f"--output={args.output}", f"--seeds={args.seeds}"]
-    log = args.output / f"{entry.name}.log"
+    log = args.output / f"{name.replace(' ', '_')}.log"
     with log.open("a", encoding="utf-8") as file:
         result = subprocess.run(
             command,
@@ -62,27 +68,26 @@ def _start(entry: Entry, args: argparse.Namespace, core: int | None) -> None:
             stderr=subprocess.STDOUT,
             check=False,
             cwd=ROOT,
-            preexec_fn=core and (lambda: os.sched_setaffinity(0, {core})),
+            preexec_fn=cores and (lambda: os.sched_setaffinity(0, cores)),
         )
     if result.returncode:
-        raise RuntimeError(f"{entry.name} failed, see {log}")
+        raise RuntimeError(f"{name} failed, see {log}")
 
 
-def _run(name: str | None, output: pathlib.Path, seeds: int) -> None:
-    """All seeds of a method in this process; the backbone alone for None."""
+def _run(name: str, output: pathlib.Path, seeds: int) -> None:
+    """All seeds of a method, or one of a backbone, in this process."""
     startup.prepare_tensorflow()
     jax.config.update("jax_compilation_cache_dir", str(output / "compiled"))
-    start = toyworld_runs.backbone(output)
-    if name is None:
+    if name in BACKBONES:
+        toyworld_runs.backbone(name, output)
         return
     chosen = [entry for entry in ENTRIES if entry.name == name]
     if not chosen:
         names = ", ".join(entry.name for entry in ENTRIES)
         raise ValueError(f"expected --only to be one of {names}; got {name}")
-    for entry in chosen:
-        for seed in range(seeds):
-            result = toyworld_runs.finish(entry, seed, output, start)
-            print(f"{entry.setting}: {name}, seed {seed}: {result['scores']}")
+    for seed in range(seeds):
+        result = toyworld_runs.finish(chosen[0], seed, output)
+        print(f"{chosen[0].setting}: {name}, seed {seed}: {result['scores']}")
 
 
 def _report(args: argparse.Namespace) -> None:

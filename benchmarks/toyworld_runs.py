@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.toyworld_entries import BACKBONE, ENTRIES, SETTINGS, Entry
+from benchmarks.toyworld_entries import BACKBONES, ENTRIES, SETTINGS, Entry
 from hyperx import costs, model
 from hyperx.data import controls
 from hyperx.optim import freezing
@@ -21,31 +21,26 @@ from hyperx.runs.evaluate import Evaluator
 RESULT = "result.json"
 
 
-def backbone(output: pathlib.Path) -> pathlib.Path:
-    """The model that methods with a frozen backbone begin with, trained if need be."""
-    folder = output / BACKBONE.name
-    if not (folder / RESULT).exists():
-        finish(BACKBONE, 0, output, None, folder)
-    return folder
+def backbone(name: str, output: pathlib.Path) -> pathlib.Path:
+    """The folder of one of `BACKBONES`, trained if need be."""
+    finish(BACKBONES[name], 0, output)
+    return folder_of(BACKBONES[name], 0, output)
 
 
-def finish(
-    entry: Entry,
-    seed: int,
-    output: pathlib.Path,
-    start: pathlib.Path | None,
-    folder: pathlib.Path | None = None,
-) -> dict[str, Any]:
+def finish(entry: Entry, seed: int, output: pathlib.Path) -> dict[str, Any]:
     """Trains and tests a method, unless that was done with these very settings.
 
     Returns:
         ``scores`` in percent by control, ``seconds`` of training, ``sizes``.
     """
-    folder = folder or _folder(entry, seed, output)
+    folder = folder_of(entry, seed, output)
     found = _read(folder, entry)
     if found is not None:
         return found
-    _configure(entry, seed, folder, start if entry.frozen_start else None)
+    start = None
+    if entry.frozen_start:
+        start = backbone(SETTINGS[entry.setting].backbone, output)
+    _configure(entry, seed, folder, start)
     sizes = _sizes()
     began = time.monotonic()
     configuration.call("hyperx.runs.train.train", evaluator=None)
@@ -70,7 +65,7 @@ def finished(output: pathlib.Path, seeds: int) -> list[dict[str, Any]]:
     """One row per entry: its settings and sizes, and the scores of every seed."""
     rows = []
     for entry in ENTRIES:
-        runs = [_read(_folder(entry, seed, output), entry) for seed in range(seeds)]
+        runs = [_read(folder_of(entry, seed, output), entry) for seed in range(seeds)]
         runs = [run for run in runs if run is not None]
         if runs:
             row = runs[0]["entry"] | runs[0]["sizes"]
@@ -80,7 +75,8 @@ def finished(output: pathlib.Path, seeds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _folder(entry: Entry, seed: int, output: pathlib.Path) -> pathlib.Path:
+def folder_of(entry: Entry, seed: int, output: pathlib.Path) -> pathlib.Path:
+    """The model directory of a run."""
     name = f"{entry.setting} {entry.name}".replace(" ", "_")
     return output / name / str(seed)
 
