@@ -2,10 +2,11 @@
 
     python -m benchmarks.generated_start
 
-HyperT5-LoRA of the toyworld comparison (trained here if need be) reads three examples of
-operations with letters that it has never seen together. From the update that it writes,
-from a random one, and from the mean of what it writes for trained tasks, ordinary LoRA
-training goes on with one task's data, each start at the best of several learning rates.
+HyperT5-LoRA of the toyworld comparison (trained here if need be) reads three examples
+of operations with letters that it has never seen together. From the update that it
+writes, from a random one, and from the mean of what it writes for trained tasks,
+ordinary LoRA training goes on with one task's data, each start at the best of several
+learning rates.
 Writes `docs/results/generated_start.{md,png,json}`.
 """
 
@@ -53,9 +54,7 @@ def main() -> None:
     toyworld_runs.finish(entry, 0, args.output)
     predictor = models.load(toyworld_runs.folder_of(entry, 0, args.output))
     curves = _curves(predictor, args.tasks)
-    best = {
-        name: min(rates, key=lambda r: _end(rates[r])) for name, rates in curves.items()
-    }
+    best = {name: _best_rate(runs) for name, runs in curves.items()}
     chosen = {name: curves[name][rate] for name, rate in best.items()}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     _write(chosen, best, args.tasks)
@@ -66,9 +65,7 @@ def _curves(predictor: Predictor, tasks: int) -> Curves:
     """Every start at every rate on every task."""
     shared = _shared(predictor)
     tuner = Tuner(predictor, steps=STEPS, batch_size=BATCH, eval_period=PERIOD)
-    curves: Curves = {
-        n: {r: [] for r in RATES} for n in ("generated", "shared", "random")
-    }
+    curves: Curves = {name: {rate: [] for rate in RATES} for name in COLOURS}
     for number, rows in enumerate(_rows("test", tasks, TRAIN_ROWS + TEST_ROWS)):
         state = predictor.adapt(rows[0].task.condition)
         data = [
@@ -104,6 +101,10 @@ def _shared(predictor: Predictor) -> TaskState:
     return starts.mean([predictor.adapt(condition) for condition in conditions])
 
 
+def _best_rate(runs: Mapping[float, Sequence[Tuned]]) -> float:
+    return min(runs, key=lambda rate: _end(runs[rate]))
+
+
 def _end(runs: Sequence[Tuned]) -> float:
     """Mean lowest loss over tasks; runs that diverge count with what they reached."""
     return float(np.mean([tuned.best.loss for tuned in runs]))
@@ -129,11 +130,11 @@ def _write(
         "# Generated weights as initialisation\n",
         f"`python -m benchmarks.generated_start`: HyperT5-LoRA, {tasks} toyworld tasks "
         f"never seen in training, {TRAIN_ROWS} examples each, held-out loss of "
-        f"{TEST_ROWS} others, means over tasks. Every start has the best of the learning "
-        f"rates {', '.join(f'{rate:g}' for rate in RATES)}.\n",
+        f"{TEST_ROWS} others, means over tasks. Every start has the best of the "
+        f"learning rates {', '.join(f'{rate:g}' for rate in RATES)}.\n",
         "![held-out loss](generated_start.png)\n",
-        f"| start | rate | loss at 0 | exact match at 0 | steps to {TARGET} nats, median "
-        "| tasks that get there | lowest loss | exact match there |",
+        f"| start | rate | loss at 0 | exact match at 0 | steps to {TARGET} nats, "
+        "median | tasks that get there | lowest loss | exact match there |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in rows.items():
