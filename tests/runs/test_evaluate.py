@@ -47,7 +47,7 @@ class EchoPredictor:
     def __init__(self):
         self.states = 0
 
-    def state_of_tokens(self, tokens):
+    def adapt_tokens(self, tokens):
         self.states += 1
         return tokens
 
@@ -91,8 +91,9 @@ def test_models_that_read_no_condition_are_evaluated_matched_alone(monkeypatch):
     run = types.SimpleNamespace(run=lambda *args, control, **kwargs: {"t": {}})
     monkeypatch.setattr(evaluator, "data", lambda *args: run)
     controls = ("matched", "shuffled", "empty")
-    for reads, expected in (("condition", controls), ("prompt", controls[:1])):
-        method = types.SimpleNamespace(reads=reads)
+    possible = {"condition": controls, "task": controls[:2], "prompt": controls[:1]}
+    for reads, expected in possible.items():
+        method = types.SimpleNamespace(reads=reads, tasks=())
         predictor = types.SimpleNamespace(config=types.SimpleNamespace(method=method))
         found = evaluator.run(predictor, step=0, controls=controls)
         assert tuple(found) == expected
