@@ -1,4 +1,4 @@
-"""HyperT5 starts close to the plain T5 that it adapts."""
+"""Where HyperT5 starts: LoRA at the plain T5, prefixes at the size of its own keys."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ from conftest import TINY, initial_params, random_batch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hyperx import config, model
-from hyperx.adaptation import Encoded
 from hyperx.backbone.layers import RMSNorm
 from hyperx.backbone.t5 import PAD, Encoder
 from hyperx.emission import Emission
@@ -50,7 +49,7 @@ def uneven():
         if path.startswith("hypernetwork/"):
             continue
         if path.endswith("norm/scale"):
-            flat[path] = leaf * jnp.linspace(0.2, 1.4, leaf.size).reshape(leaf.shape)
+            flat[path] = leaf * jnp.linspace(0.1, 0.5, leaf.size).reshape(leaf.shape)
         elif "/layers/" in path and path.endswith(("key/kernel", "value/kernel")):
             flat[path] = leaf * jnp.geomspace(0.4, 3.0, len(leaf))[:, None, None]
     return unflatten_dict(flat, sep="/")
@@ -102,9 +101,8 @@ def encoder_keys_values(params, batch):
         if layer == 0:
             normal = RMSNorm(TINY.norm_epsilon).apply({"params": norm}, x)
         else:
-            shorter = Encoder(
-                config.T5Config(**vars(TINY) | {"num_encoder_layers": layer})
-            )
+            fewer = {"num_encoder_layers": layer}
+            shorter = config.T5Config(**vars(TINY) | fewer)
             layers = jax.tree.map(lambda leaf, n=layer: leaf[:n], encoder["layers"])
             own = encoder | {"layers": layers, "encoder_norm": norm}
             run = jax.jit(Encoder(shorter).apply)
@@ -125,10 +123,9 @@ def projected(params, batch):
     module = model.ModelConfig(backbone=TINY, method=Plain(reads="inputs")).build()
 
     def project(self):
-        encoded: Encoded = self.backbone.encode(
-            batch["encoder_tokens"], Emission.nothing()
-        )
-        return self.backbone.project(encoded, Emission.nothing())
+        none = Emission.nothing()
+        encoded = self.backbone.encode(batch["encoder_tokens"], none)
+        return self.backbone.project(encoded, none)
 
     own = {k: v for k, v in params.items() if k != "hypernetwork"}
     return jax.jit(lambda p: module.apply({"params": p}, method=project))(own)
