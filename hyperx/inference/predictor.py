@@ -261,6 +261,13 @@ class Predictor:
         """Raises ValueError if the vocabulary cannot tell `text`."""
         self._vocabulary().encode(text)
 
+    def check_condition(self, text: str) -> None:
+        """Raises ValueError if the model cannot read `text` as a condition."""
+        if self.config.method.reads == "task":
+            self.condition_tokens([text])
+        else:
+            self.check_text(text)
+
     def decode_tokens(self, tokens: np.ndarray) -> str:
         """Text of tokens ``[T]`` up to EOS."""
         ends = np.flatnonzero(tokens == decoding.EOS)

@@ -141,12 +141,13 @@ def _row(text: str, conditioned: bool) -> dict[str, str | None]:
 def _readable(
     predictor: Predictor, rows: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
-    """Parts rows from those with words that the vocabulary does not know."""
+    """Parts rows from those with words, or tasks, that the model does not know."""
     known, foreign = [], []
     for row in rows:
         try:
-            for text in (row["input"], row["condition"]):
-                predictor.check_text(text or "")
+            predictor.check_text(row["input"])
+            if row["condition"] is not None:
+                predictor.check_condition(row["condition"])
             known.append(row)
         except ValueError as error:
             foreign.append((row["line"], str(error)))

@@ -79,7 +79,7 @@ def test_greedy_generation_is_identical(pair, tokens):
         do_sample=False,
         num_beams=1,
     ).numpy()[:, 1:]
-    state = ours.state_of_tokens(None)
+    state = ours.adapt_tokens(None)
     got, _ = ours.generate_tokens(jnp.asarray(tokens)[None], state, 24)
     np.testing.assert_array_equal(got[0, :, : expected.shape[1]], expected)
     assert not np.any(got[0, :, expected.shape[1] :])

@@ -22,6 +22,12 @@ class EchoPredictor:
         if "unknown" in text:
             raise ValueError(f"expected known words, got {text!r}")
 
+    check_condition = check_text
+
+    @property
+    def conditioned(self):
+        return self.config.method.reads == "condition"
+
     def adapt(self, condition):
         self.adapted.append(condition)
         return condition

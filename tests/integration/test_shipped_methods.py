@@ -43,7 +43,7 @@ def test_from_training_to_a_kept_state(name, backbone, tmp_path, monkeypatch, ca
 
     predictor = hyperx.load(folder)
     reads = predictor.config.method.reads
-    condition = {"condition": "drop a", "task": "drop"}.get(reads)
+    condition = {"condition": "drop a", "task": "sub"}.get(reads)
     source, answers = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     line = {"input": "x a c"} | ({"condition": condition} if condition else {})
     source.write_text(json.dumps(line))
