@@ -220,6 +220,8 @@ def _start(
         loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
         params, counts = load_initial(params, loaded, recipe.config.method.copies)
         logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
+        if not counts["new"]:  # a hypernetwork that was trained stays as it is
+            return state.replace(params=params)
     where = jax.tree.map(lambda leaf: leaf.sharding, params)
     start = jax.jit(recipe.config.method.start, out_shardings=where)
     return state.replace(params=start(params))

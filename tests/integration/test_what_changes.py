@@ -8,6 +8,7 @@ import pytest
 from tiny_runs import arguments, compiled_once, one_device, run, states_of  # noqa: F401
 
 from hyperx import cli
+from hyperx.methods import hint
 from hyperx.runs import train as train_lib
 
 FROZEN = ("(?!hypernetwork/)",)
@@ -92,3 +93,19 @@ def test_other_parameters_do_not_start_a_model(plain, tmp_path, capsys):
     assert cli.main(arguments("train", tmp_path, **options)) == 1
     error = capsys.readouterr().err
     assert "token_embedder/embedding: expected (256, 64), got (128, 64)" in error
+
+
+def test_a_method_starts_once(plain, tmp_path, monkeypatch):
+    """Its hook sees new parameters, not those of a hypernetwork that was trained."""
+    started = []
+
+    def start(self, params):
+        started.append(self)
+        return params
+
+    monkeypatch.setattr(hint.Hint, "start", start)
+    options = dict(TRAIN_STEPS=1)
+    run(tmp_path / "1", INITIAL_CHECKPOINT_PATH=str(plain), **options)
+    assert len(started) == 1
+    run(tmp_path / "2", INITIAL_CHECKPOINT_PATH=str(tmp_path / "1"), **options)
+    assert len(started) == 1
