@@ -4,13 +4,13 @@ import contextlib
 import io
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, progress
+from hyperx.runs.adapt import check_folder
 from hyperx.task_state import TaskState
 
 
@@ -50,7 +50,8 @@ def infer(
         FileNotFoundError: without a model, an input or a folder for the output.
         ValueError: for a `condition` that the model would not read.
     """
-    _check_folder(output)
+    if output != "-":
+        check_folder(output)
     predictor = models.load(model_dir, step, vocabulary=vocabulary)
     conditioned = predictor.conditioned
     if condition is not None and not conditioned:
@@ -174,13 +175,6 @@ def _answer(
     )
     for row, text in zip(rows, texts, strict=True):
         yield row | {"output": text}
-
-
-def _check_folder(output: str) -> None:
-    """Refuses an output file that could not be written once all is answered."""
-    folder = pathlib.Path(output).absolute().parent
-    if output != "-" and not folder.is_dir():
-        raise FileNotFoundError(f"expected a folder for the output, got {folder}")
 
 
 @contextlib.contextmanager
