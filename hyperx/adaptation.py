@@ -50,14 +50,17 @@ class Prefix:
     Attributes:
         key: ``[G, P, H, K]``.
         value: ``[G, P, H, K]``.
+        gate: ``[G, H]``, added to every score of these keys; None adds nothing.
     """
 
     key: jax.Array
     value: jax.Array
+    gate: jax.Array | None = None
 
     AXES: ClassVar = {
         "key": (GROUPS, PREFIX, HEADS, HEAD_DIM),
         "value": (GROUPS, PREFIX, HEADS, HEAD_DIM),
+        "gate": (GROUPS, HEADS),
     }
 
 

@@ -278,32 +278,6 @@ def abstract_state(config: ModelConfig, condition_length: int) -> TaskState:
         return jax.eval_shape(adapt, shapes, tokens)
 
 
-def loss(
-    model: HyperModel,
-    params: Any,
-    batch: Batch,
-    dropout_key: jax.Array | None,
-    *,
-    z_loss: float = 0.0,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Summed token loss of a grouped batch; see `token_loss`.
-
-    Args:
-        model: the module.
-        params: its parameters.
-        batch: as for `HyperModel.__call__`, and ``decoder_target_tokens`` and
-            ``decoder_loss_weights``, both ``[G, R, T]``.
-        dropout_key: turns dropout on; None turns it off.
-        z_loss: see `hyperx.ops.losses.cross_entropy`.
-
-    Returns:
-        As `token_loss`.
-    """
-    rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    logits = model.apply({"params": params}, batch, rngs=rngs)
-    return token_loss(logits, batch, z_loss=z_loss)
-
-
 def token_loss(
     logits: jax.Array, batch: Batch, *, z_loss: float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:

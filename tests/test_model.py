@@ -11,6 +11,7 @@ from conftest import TINY, initial_params, random_batch, tiny_hint
 from hyperx import model, sharding
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.methods import plain
+from hyperx.objectives import objective
 
 pytestmark = pytest.mark.usefixtures("mesh")
 
@@ -28,7 +29,7 @@ def logits(module, params, batch):
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def loss(module, params, batch, key, z_loss=0.0):
-    return model.loss(module, params, batch, key, z_loss=z_loss)[0]
+    return objective.loss(module, params, batch, key, z_loss=z_loss)[0]
 
 
 def test_padding_of_condition_and_input_changes_nothing(hint):

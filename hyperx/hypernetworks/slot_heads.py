@@ -32,26 +32,34 @@ class PrefixHeads(nn.Module):
         config: of the backbone.
         length: of the prefixes (P).
         cross_attention: whether cross-attentions have a prefix, too.
+        gate: initial value of the gates of all heads; None for no gates.
     """
 
     config: T5Config
     length: int
     cross_attention: bool = False
+    gate: float | None = None
 
     @nn.compact
     def __call__(self, code: jax.Array) -> Conditioning:
         """Emissions for slots ``[G, 2 P, D]``."""
-        sides = {"key": code[:, : self.length], "value": code[:, self.length :]}
+        slots = {"key": code[:, : self.length], "value": code[:, self.length :]}
         emissions = {}
         for stack in STACKS:
-            hidden, kernels = {}, {}
+            hidden, layers = {}, {}
             for site in (ALL_SITES if self.cross_attention else SITES)[stack]:
-                for side, slots in sides.items():
-                    name = f"{site}_{side}"
-                    hidden[name] = self._hidden(f"{stack}_{name}_wi", slots)
-                    kernels[name] = self._kernel(f"{stack}_{name}_wo", stack)
+                name = f"{stack}_{site}"
+                hidden[site] = {
+                    side: self._hidden(f"{name}_{side}_wi", own)
+                    for side, own in slots.items()
+                }
+                layers[site] = {
+                    side: self._kernel(f"{name}_{side}_wo", stack) for side in slots
+                }
+                if self.gate is not None:
+                    layers[site]["gate"] = self._gate(f"{name}_gate", stack)
             emit = _EmitPrefix(self.config)
-            emissions[stack] = Emission.of(emit, shared=hidden, layers=kernels)
+            emissions[stack] = Emission.of(emit, shared=hidden, layers=layers)
         return Conditioning(**emissions)
 
     def _hidden(self, name: str, slots: jax.Array) -> jax.Array:
@@ -68,6 +76,12 @@ class PrefixHeads(nn.Module):
         names = (axes.LAYERS, axes.EMBED_OUT, axes.JOINED_HEADS)
         return self.param(name, boxed(init, *names), (layers, embed, joined))
 
+    def _gate(self, name: str, stack: str) -> jax.Array:
+        """The gates of an attention, ``[L, H]``."""
+        layers = getattr(self.config, f"num_{stack}_layers")
+        init = boxed(nn.initializers.constant(self.gate), axes.LAYERS, axes.HEADS)
+        return self.param(name, init, (layers, self.config.num_heads))
+
 
 @dataclasses.dataclass(frozen=True)
 class _EmitPrefix:
@@ -76,17 +90,30 @@ class _EmitPrefix:
     config: T5Config
 
     def __call__(
-        self, hidden: dict[str, jax.Array], kernels: dict[str, jax.Array]
+        self,
+        hidden: dict[str, dict[str, jax.Array]],
+        layers: dict[str, dict[str, jax.Array]],
     ) -> LayerAdaptation:
-        heads = (self.config.num_heads, self.config.head_dim)
-        sides = {name: _project(hidden[name], kernels[name]) for name in kernels}
-        sides = {name: x.reshape(*x.shape[:2], *heads) for name, x in sides.items()}
         sites = {
-            site: SiteParts(prefix=Prefix(sides[f"{site}_key"], sides[f"{site}_value"]))
-            for site in ALL_SITES["decoder"]
-            if f"{site}_key" in sides
+            site: SiteParts(prefix=self._write(hidden[site], **own))
+            for site, own in layers.items()
         }
         return adaptation.constrain(LayerAdaptation(**sites))
+
+    def _write(
+        self,
+        hidden: dict[str, jax.Array],
+        key: jax.Array,
+        value: jax.Array,
+        gate: jax.Array | None = None,
+    ) -> Prefix:
+        """One prefix, of hidden units ``[G, P, D]`` and kernels ``[D, H * K]``."""
+        heads = (self.config.num_heads, self.config.head_dim)
+        sides = (_project(hidden["key"], key), _project(hidden["value"], value))
+        key, value = (x.reshape(*x.shape[:2], *heads) for x in sides)
+        if gate is not None:  # the same for all conditions
+            gate = jnp.broadcast_to(gate.astype(key.dtype), (len(key), heads[0]))
+        return Prefix(key, value, gate)
 
 
 class LowRankHeads(nn.Module):

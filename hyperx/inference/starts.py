@@ -75,11 +75,10 @@ def _drawn(part: Part, key: jax.Array) -> Part:
             )
         case Prefix():
             keys = jax.random.split(key)
-            drawn = (
-                _normal(own, array, _PREFIX_STDDEV)
-                for own, array in zip(keys, (part.key, part.value), strict=True)
+            return zeros.replace(
+                key=_normal(keys[0], part.key, _PREFIX_STDDEV),
+                value=_normal(keys[1], part.value, _PREFIX_STDDEV),
             )
-            return Prefix(*drawn)
         case Scale():
             return jax.tree.map(jnp.ones_like, part)
     raise TypeError(f"expected a part, got {type(part).__name__}")

@@ -61,10 +61,15 @@ class HyperT5Prefix(_HyperT5):
     Attributes:
         length: of the prefixes of all self-attentions.
         cross_attention: whether cross-attentions have one, too.
+        gate: initial value of a learned number of every head, added to the scores of
+            its prefix; None, as in the paper, for none. Prefixes of the right size
+            still take a share of every attention; with a gate of -5 hardly any, so
+            that a frozen backbone begins as it was.
     """
 
     length: int = 32
     cross_attention: bool = False
+    gate: float | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -72,7 +77,7 @@ class HyperT5Prefix(_HyperT5):
 
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:
         """The hypermodel with two slots per position, and the prefix heads."""
-        heads = PrefixHeads(backbone, self.length, self.cross_attention)
+        heads = PrefixHeads(backbone, self.length, self.cross_attention, self.gate)
         return self._hypernetwork(backbone, 2 * self.length, heads)
 
     def start(self, params: Any) -> Any:

@@ -31,8 +31,7 @@ class Forward:
     Attributes:
         model: the module.
         params: its parameters.
-        batch: what it read, as for `hyperx.model.loss`, and the tokens of the features
-            that the objectives named.
+        batch: what it read, as for `loss`.
         rngs: of dropout; empty without it.
         logits: ``[G, R, T, V]``.
         conditioning: under which they were computed.
@@ -101,11 +100,13 @@ def loss(
     """Summed token loss of a grouped batch, and the objectives' sums with weights.
 
     Args:
-        model: as for `hyperx.model.loss`.
-        params: likewise.
-        batch: likewise, with the tokens of the features that `objectives` name.
-        dropout_key: likewise.
-        z_loss: likewise.
+        model: the module.
+        params: its parameters.
+        batch: as for `HyperModel.__call__`, and ``decoder_target_tokens`` and
+            ``decoder_loss_weights``, both ``[G, R, T]``, and the tokens of the features
+            that `objectives` name.
+        dropout_key: turns dropout on; None turns it off.
+        z_loss: see `hyperx.ops.losses.cross_entropy`.
         objectives: what is added.
         teachers: one for every objective, None where it has none.
 

@@ -26,7 +26,7 @@ class Segment(NamedTuple):
         value: as `key`.
         mask: ``[G, R, S]`` or ``[G, S]``, True where a position is visible, or
             ``[G, R, T, S]`` where that depends on the query; all are, if None.
-        bias: ``[1, 1, H or 1, T, S]``, added to the scores, or None.
+        bias: ``[G, R, H, T, S]`` with 1 for any of these, added to the scores, or None.
     """
 
     key: jax.Array
@@ -37,7 +37,10 @@ class Segment(NamedTuple):
 
 def prefix(part: Prefix | None) -> tuple[Segment, ...]:
     """The segment of a generated prefix: always visible, without position; or none."""
-    return () if part is None else (Segment(part.key, part.value),)
+    if part is None:
+        return ()
+    bias = None if part.gate is None else part.gate[:, None, :, None, None]
+    return (Segment(part.key, part.value, bias=bias),)
 
 
 def attend(

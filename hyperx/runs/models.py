@@ -64,6 +64,25 @@ def check_vocabulary(name: str, backbone: T5Config) -> None:
         )
 
 
+def check_same_vocabulary(model_dir: str | os.PathLike[str], vocabulary: str) -> None:
+    """Checks that the tokens of a model mean what those of `vocabulary` do.
+
+    Args:
+        model_dir: of the model; one whose vocabulary is not known passes.
+        vocabulary: name of the other one.
+
+    Raises:
+        ValueError: if they are different vocabularies.
+    """
+    name = description.read(model_dir)["vocabulary"]
+    if name in (None, vocabulary) or _vocabulary(name) == _vocabulary(vocabulary):
+        return
+    raise ValueError(
+        f"expected the vocabulary of {model_dir}, {name!r}, got {vocabulary!r}, which "
+        "is another one: its tokens would have the embeddings of others"
+    )
+
+
 def load(
     model_dir: str | os.PathLike[str],
     step: int | None = None,

@@ -41,11 +41,6 @@ def _load(
         return None
     described = description.read(objective.teacher)
     objective.check(config, ModelConfig.from_json(described["model"]))
-    own, other = models.vocabulary_of({"vocabulary": vocabulary}), described
-    if other["vocabulary"] is not None and models.vocabulary_of(other) != own:
-        raise ValueError(
-            f"expected a teacher with the vocabulary {vocabulary!r} in "
-            f"{objective.teacher}, got {other['vocabulary']!r}"
-        )
+    models.check_same_vocabulary(objective.teacher, vocabulary)
     teacher = models.load(objective.teacher, mesh=mesh)
     return Teacher(teacher.params, teacher.config)

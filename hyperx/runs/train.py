@@ -165,6 +165,8 @@ def train(
     """
     config = model.ModelConfig(backbone=backbone, method=method)
     models.check_vocabulary(vocabulary, backbone)
+    if initial_checkpoint_path is not None:
+        models.check_same_vocabulary(initial_checkpoint_path, vocabulary)
     mesh = sharding.make_mesh(model=model_parallel)
     sharding.check_groups(data.groups, mesh, micro_batches)
     recipe = Recipe(config, optimizer, frozen, rate_factors)

@@ -10,6 +10,7 @@ from hyperx import config, load_state, model, sharding
 from hyperx.data import startup
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.inference.predictor import Predictor
+from hyperx.objectives import objective
 from hyperx.runs import configuration, gin_files
 
 METHODS = sorted(gin_files.listing("methods"))
@@ -112,7 +113,7 @@ def test_gradients_reach_every_parameter_of_the_hypernetwork(case):
     @jax.jit
     def grads(params):
         return jax.grad(
-            lambda p: model.loss(case.module, params | p, case.batch, None)[0]
+            lambda p: objective.loss(case.module, params | p, case.batch, None)[0]
         )({"hypernetwork": params["hypernetwork"]})
 
     dead = [

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from hyperx import config, model
 from hyperx.methods.hint import Hint, Quirks
+from hyperx.objectives import objective
 
 
 def count(tree) -> int:
@@ -137,7 +138,7 @@ class TestQuirks:
     def test_generator_dropout_needs_a_key(self):
         full = tiny_hint(quirks=Quirks(generator_dropout=0.5))
         module, params, batch = full.build(), initial_params(full), random_batch()
-        loss = jax.jit(lambda key: model.loss(module, params, batch, key)[0])
+        loss = jax.jit(lambda key: objective.loss(module, params, batch, key)[0])
         key = jax.random.key(0)
         assert loss(key) == loss(key) != loss(None)
 

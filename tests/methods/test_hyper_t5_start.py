@@ -13,6 +13,7 @@ from hyperx.backbone.t5 import PAD, Encoder
 from hyperx.emission import Emission
 from hyperx.methods.hyper_t5 import HyperT5Lora, HyperT5Prefix
 from hyperx.methods.plain import Plain
+from hyperx.objectives import objective
 
 PREFIX = model.ModelConfig(
     backbone=TINY, method=HyperT5Prefix(length=8, cross_attention=True)
@@ -145,7 +146,7 @@ class TestLora:
 
         @jax.jit
         def grads(params):
-            return jax.grad(lambda p: model.loss(module, p, batch, None)[0])(params)
+            return jax.grad(lambda p: objective.loss(module, p, batch, None)[0])(params)
 
         def reached(grads):
             flat = flatten_dict(grads["hypernetwork"], sep="/")

@@ -59,3 +59,12 @@ def test_every_token_needs_an_embedding():
     models.check_vocabulary("toyworld", dataclasses.replace(TINY, vocab_size=512))
     with pytest.raises(ValueError, match="VOCAB_SIZE of at least .*'bytes', got 64"):
         models.check_vocabulary("bytes", TINY)
+
+
+def test_tokens_of_a_later_stage_mean_the_same(tmp_path):
+    description.write(tmp_path, described())
+    models.check_same_vocabulary(tmp_path, "toyworld")
+    with pytest.raises(ValueError, match="vocabulary of .*'toyworld', got 'bytes'"):
+        models.check_same_vocabulary(tmp_path, "bytes")
+    description.write(tmp_path / "m", described(vocabulary=None))
+    models.check_same_vocabulary(tmp_path / "m", "bytes")
