@@ -99,6 +99,12 @@ _FAST = "schedules.cosine.peak = 0.01"  # few parameters on a frozen backbone
 _ALONE = ("hint.Hint.prefix_length = 0", "hint.Hint.fusion = False")
 _RANK_4 = "tagi.Tagi.rank = 4"
 _SIXTEEN = "ADAPTER_SIZE = 16"
+_GATED = (
+    "hyper_t5.HyperT5Prefix.length = 8",
+    "hyper_t5.HyperT5Prefix.cross_attention = True",
+    "hyper_t5.HyperT5Prefix.gate = -5.0",
+    "LEARNING_RATE_FACTORS = {'hypernetwork/conditioner/model/': 0.25}",
+)
 
 ENTRIES = (
     *_entries(
@@ -114,7 +120,7 @@ ENTRIES = (
     *_entries(
         "few-shot",
         ("HyperT5-LoRA", "hyper_t5_lora", 1000, "frozen"),
-        ("HyperT5-Prefix", "hyper_t5_prefix", 1000, "frozen"),
+        ("HyperT5-Prefix", "hyper_t5_prefix", 2000, "frozen", *_GATED),
         ("HINT on examples", "hint", 1500, "trained"),
         ("FiD-ICL", "fid_icl", 1500, "trained"),
         ("concatenated examples", "concatenation", 1250, "trained"),
