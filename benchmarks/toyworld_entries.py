@@ -99,11 +99,12 @@ _FAST = "schedules.cosine.peak = 0.01"  # few parameters on a frozen backbone
 _ALONE = ("hint.Hint.prefix_length = 0", "hint.Hint.fusion = False")
 _RANK_4 = "tagi.Tagi.rank = 4"
 _SIXTEEN = "ADAPTER_SIZE = 16"
+# The hypermodel has read examples before, its slots and heads are new.
+_CAREFUL = "LEARNING_RATE_FACTORS = {'hypernetwork/conditioner/model/': 0.25}"
 _GATED = (
     "hyper_t5.HyperT5Prefix.length = 8",
     "hyper_t5.HyperT5Prefix.cross_attention = True",
     "hyper_t5.HyperT5Prefix.gate = -5.0",
-    "LEARNING_RATE_FACTORS = {'hypernetwork/conditioner/model/': 0.25}",
 )
 
 ENTRIES = (
@@ -119,8 +120,8 @@ ENTRIES = (
     ),
     *_entries(
         "few-shot",
-        ("HyperT5-LoRA", "hyper_t5_lora", 1000, "frozen"),
-        ("HyperT5-Prefix", "hyper_t5_prefix", 2000, "frozen", *_GATED),
+        ("HyperT5-LoRA", "hyper_t5_lora", 1500, "frozen", _CAREFUL),
+        ("HyperT5-Prefix", "hyper_t5_prefix", 2000, "frozen", _CAREFUL, *_GATED),
         ("HINT on examples", "hint", 1500, "trained"),
         ("FiD-ICL", "fid_icl", 1500, "trained"),
         ("concatenated examples", "concatenation", 1250, "trained"),

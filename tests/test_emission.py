@@ -10,7 +10,7 @@ from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.hypernetworks.query_generator import QueryGeneratorConfig, _Emit
+from hyperx.hypernetworks.generators.queries import QueryGeneratorConfig, _Emit
 
 pytestmark = pytest.mark.usefixtures("mesh")
 

@@ -11,8 +11,8 @@ import dataclasses
 from typing import Literal
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.part_tables import AdapterTable
-from hyperx.hypernetworks.tables import SITES, Stack, Table
+from hyperx.hypernetworks.tables.parts import AdapterTable
+from hyperx.hypernetworks.tables.tables import SITES, Stack, Table
 from hyperx.methods.of_tables import TableMethod
 
 

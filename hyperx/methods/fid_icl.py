@@ -13,7 +13,7 @@ import dataclasses
 from typing import ClassVar
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import InstructionEncoder
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads
 

@@ -10,9 +10,9 @@ import dataclasses
 from typing import ClassVar
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import InstructionEncoder
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder
+from hyperx.hypernetworks.generators.queries import QueryGenerator, QueryGeneratorConfig
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.query_generator import QueryGenerator, QueryGeneratorConfig
 from hyperx.methods.method import Method, Reads
 
 

@@ -18,9 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.hypermodel import Hypermodel
-from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.slot_heads import (
+from hyperx.hypernetworks.conditioners.hypermodel import Hypermodel
+from hyperx.hypernetworks.generators.slots import (
     ALL_SITES,
     GELU_RMS,
     SITES,
@@ -28,6 +27,7 @@ from hyperx.hypernetworks.slot_heads import (
     LowRankHeads,
     PrefixHeads,
 )
+from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads
 
 _PROJECTIONS = ("query", "key", "value", "out")

@@ -12,13 +12,13 @@ from typing import Literal, get_args
 import flax.linen as nn
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import TaskNumber
+from hyperx.hypernetworks.conditioners.tasks import TaskNumber
+from hyperx.hypernetworks.generators.instances import InstanceHypernetwork, PooledReader
+from hyperx.hypernetworks.generators.layers import LayerGenerator
+from hyperx.hypernetworks.generators.stacks import StackGenerators, TaskReader
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.instances import InstanceHypernetwork, PooledReader
-from hyperx.hypernetworks.layer_generator import LayerGenerator
-from hyperx.hypernetworks.part_tables import AdapterTable
-from hyperx.hypernetworks.stacks import StackGenerators, TaskReader
-from hyperx.hypernetworks.tables import Table
+from hyperx.hypernetworks.tables.parts import AdapterTable
+from hyperx.hypernetworks.tables.tables import Table
 from hyperx.methods.method import Method, Reads, check_reads
 
 Mode = Literal["none", "manual", "manual_specific", "task", "generated"]

@@ -12,12 +12,12 @@ import dataclasses
 from typing import ClassVar
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import TaskEmbedding
-from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.sublayer_generator import (
+from hyperx.hypernetworks.conditioners.tasks import TaskEmbedding
+from hyperx.hypernetworks.generators.sublayers import (
     SublayerGenerator,
     SublayerGeneratorConfig,
 )
+from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads, check_reads
 
 _REDUCTION = 32  # model width to bottleneck in the published configurations

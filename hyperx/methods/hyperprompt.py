@@ -9,13 +9,13 @@ import dataclasses
 from typing import ClassVar, get_args
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import TaskNumber
-from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.prompt_generator import (
+from hyperx.hypernetworks.conditioners.tasks import TaskNumber
+from hyperx.hypernetworks.generators.prompts import (
     PromptGenerator,
     PromptGeneratorConfig,
     Variant,
 )
+from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads, check_reads
 
 
@@ -28,7 +28,7 @@ class HyperPrompt(Method):
 
     Attributes:
         tasks: names of the tasks.
-        variant: of `hyperx.hypernetworks.prompt_generator`.
+        variant: of `hyperx.hypernetworks.generators.prompts`.
         encoder_length: prompts of an encoder layer; 0 for none.
         decoder_length: prompts of a decoder layer; 0 for none.
         bottleneck: of the local networks; a 32nd of the model width, but at least 8,

@@ -7,8 +7,8 @@ multiplied by learned vectors, which start at one.
 import dataclasses
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.part_tables import ScaleTable
-from hyperx.hypernetworks.tables import Stack, Table
+from hyperx.hypernetworks.tables.parts import ScaleTable
+from hyperx.hypernetworks.tables.tables import Stack, Table
 from hyperx.methods.of_tables import TableMethod
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 from hyperx.adaptation import PROJECTIONS
 from hyperx.config import T5Config
-from hyperx.hypernetworks.part_tables import LowRankTable
-from hyperx.hypernetworks.tables import Stack, Table
+from hyperx.hypernetworks.tables.parts import LowRankTable
+from hyperx.hypernetworks.tables.tables import Stack, Table
 from hyperx.methods.of_tables import TableMethod
 
 

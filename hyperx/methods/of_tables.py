@@ -6,10 +6,10 @@ from typing import ClassVar
 import flax.linen as nn
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import TaskNumber
+from hyperx.hypernetworks.conditioners.tasks import TaskNumber
+from hyperx.hypernetworks.generators.stacks import StackGenerators
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.stacks import StackGenerators
-from hyperx.hypernetworks.tables import Stack
+from hyperx.hypernetworks.tables.tables import Stack
 from hyperx.methods.method import Method, Reads, check_reads
 
 

@@ -9,9 +9,9 @@ import dataclasses
 import flax.linen as nn
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.part_tables import PrefixTable
-from hyperx.hypernetworks.prefix_network import PrefixNetwork
-from hyperx.hypernetworks.tables import Stack, Table
+from hyperx.hypernetworks.tables.parts import PrefixTable
+from hyperx.hypernetworks.tables.prefix_network import PrefixNetwork
+from hyperx.hypernetworks.tables.tables import Stack, Table
 from hyperx.methods.of_tables import TableMethod
 
 

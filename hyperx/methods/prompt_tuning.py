@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from hyperx import axes
 from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import TaskNumber
+from hyperx.hypernetworks.conditioners.tasks import TaskNumber
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.of_tables import TableMethod

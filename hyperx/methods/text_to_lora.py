@@ -12,10 +12,10 @@ import dataclasses
 from typing import ClassVar, get_args
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import InstructionEncoder, TextEmbedding
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder, TextEmbedding
+from hyperx.hypernetworks.generators.text_trunk import TextGeneratorConfig, Variant
+from hyperx.hypernetworks.generators.texts import UpdateGenerator
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.text_generators import UpdateGenerator
-from hyperx.hypernetworks.text_trunk import TextGeneratorConfig, Variant
 from hyperx.methods.method import Method, Reads
 
 
@@ -26,7 +26,7 @@ class TextToLora(Method):
     Attributes:
         rank: of the generated updates.
         alpha: their factor is ``alpha / sqrt(rank)``, as in rank-stabilised LoRA.
-        variant: size of the heads, see `hyperx.hypernetworks.text_generators`.
+        variant: size of the heads, see `hyperx.hypernetworks.generators.texts`.
         code_width: of the network in front of the heads.
         head_width: of what the heads read.
         frozen_embedding: whether no gradient reaches the encoder through the

@@ -16,10 +16,10 @@ import dataclasses
 from typing import ClassVar
 
 from hyperx.config import T5Config
-from hyperx.hypernetworks.conditioners import InstructionEncoder, TextEmbedding
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder, TextEmbedding
+from hyperx.hypernetworks.generators.text_trunk import TextGeneratorConfig
+from hyperx.hypernetworks.generators.texts import ModulationGenerator
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.text_generators import ModulationGenerator
-from hyperx.hypernetworks.text_trunk import TextGeneratorConfig
 from hyperx.methods.method import Method, Reads
 
 

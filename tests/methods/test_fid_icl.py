@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx import model
-from hyperx.hypernetworks.conditioners import InstructionEncoder
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder
 from hyperx.methods.fid_icl import FidIcl
 
 pytestmark = pytest.mark.usefixtures("mesh")

@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hyperx import config, model, sharding
 from hyperx.backbone.t5 import T5
-from hyperx.hypernetworks.hypermodel import Hypermodel
-from hyperx.hypernetworks.slot_heads import LowRankHeads, PrefixHeads
+from hyperx.hypernetworks.conditioners.hypermodel import Hypermodel
+from hyperx.hypernetworks.generators.slots import LowRankHeads, PrefixHeads
 from hyperx.methods.hyper_t5 import HyperT5Lora, HyperT5Prefix
 from hyperx.optim.optimizers import Adafactor
 from hyperx.runs.state import Recipe, load_initial

@@ -26,7 +26,7 @@ from hyperdecoders_reference import (
 from hyperx import config, model
 from hyperx.adaptation import Adapter, Encoded, LayerAdaptation, SiteParts
 from hyperx.emission import Emission
-from hyperx.hypernetworks.instances import mean_pooled
+from hyperx.hypernetworks.generators.instances import mean_pooled
 from hyperx.inference import decoding
 from hyperx.methods.hyperdecoders import Hyperdecoders
 

@@ -10,9 +10,9 @@ from conftest import TINY, tiny_hint
 from letters import ROWS, predictor
 
 from hyperx import load_state, model
-from hyperx.hypernetworks.conditioners import InstructionEncoder
+from hyperx.hypernetworks.conditioners.texts import InstructionEncoder
+from hyperx.hypernetworks.generators.queries import QueryGenerator, QueryGeneratorConfig
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.hypernetworks.query_generator import QueryGenerator, QueryGeneratorConfig
 from hyperx.inference import starts
 from hyperx.methods.method import Method
 from hyperx.methods.plain import Plain

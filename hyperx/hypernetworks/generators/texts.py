@@ -1,8 +1,8 @@
 """Generators of low-rank updates from one vector of text.
 
-Behind a common trunk (`hyperx.hypernetworks.text_trunk`) heads turn what it says of a
-projection of a layer into what that projection is given. They are shared by all layers
-and attentions, one for each kind of projection.
+Behind a common trunk (`hyperx.hypernetworks.generators.text_trunk`) heads turn what it
+says of a projection of a layer into what that projection is given. They are shared by
+all layers and attentions, one for each kind of projection.
 
 Text-to-LoRA (Charakorn et al. 2025) writes both factors of a low-rank update. It has
 three sizes: ``L`` has a head for each factor; ``M`` one head for both, told apart by an
@@ -29,7 +29,7 @@ from hyperx.adaptation import PROJECTIONS, LayerAdaptation, LowRank, SiteParts
 from hyperx.backbone.layers import boxed
 from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.hypernetworks.text_trunk import (
+from hyperx.hypernetworks.generators.text_trunk import (
     MODULES,
     UPDATED,
     TextGeneratorConfig,

@@ -18,7 +18,7 @@ from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
 from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.hypernetworks.layer_generator import Affine, affine
+from hyperx.hypernetworks.generators.layers import Affine, affine
 
 # Fields of `LayerAdaptation`, in the order of the published position embeddings.
 SITES = ("mlp", "self_attention")

@@ -48,7 +48,7 @@ class TextGeneratorConfig:
         code_width: of the trunk; half of it is for the text, a quarter each for the
             embeddings of layer and module.
         head_width: of what the heads read.
-        variant: of Text-to-LoRA's heads, see `hyperx.hypernetworks.text_generators`.
+        variant: of Text-to-LoRA's heads, see `hyperx.hypernetworks.generators.texts`.
     """
 
     backbone: T5Config

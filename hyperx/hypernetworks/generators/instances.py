@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from hyperx import axes
 from hyperx.adaptation import Encoded
 from hyperx.emission import Emission
-from hyperx.hypernetworks.layer_generator import AffineParameters, affine
+from hyperx.hypernetworks.generators.layers import AffineParameters, affine
 
 
 class InstanceHypernetwork(nn.Module):

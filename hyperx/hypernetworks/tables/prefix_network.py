@@ -11,7 +11,7 @@ from hyperx.adaptation import LayerAdaptation, Prefix, SiteParts
 from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
 from hyperx.emission import Emission
-from hyperx.hypernetworks.tables import ATTENTION_SITES, Stack
+from hyperx.hypernetworks.tables.tables import ATTENTION_SITES, Stack
 
 
 class PrefixNetwork(nn.Module):

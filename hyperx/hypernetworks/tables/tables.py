@@ -1,7 +1,7 @@
 """Tables: generated weights that are parameters themselves, looked up by task.
 
 There is one set of weights for all tasks, or one for each. What they are made of is
-said by a part table, see `hyperx.hypernetworks.part_tables`.
+said by a part table, see `hyperx.hypernetworks.tables.parts`.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from hyperx.adaptation import LayerAdaptation
 from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
 from hyperx.emission import Emission
-from hyperx.hypernetworks.part_tables import ATTENTIONS, PartTable, Rows
+from hyperx.hypernetworks.tables.parts import ATTENTIONS, PartTable, Rows
 
 Stack = Literal["encoder", "decoder"]
 

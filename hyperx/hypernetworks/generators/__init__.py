@@ -1,0 +1,1 @@
+"""What writes weights from a code: modules `(code) -> Conditioning`."""
