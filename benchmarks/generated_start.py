@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import toyworld_runs
 from benchmarks.toyworld_entries import ENTRIES
-from hyperx.data import startup, toyworld
+from hyperx.data import startup
+from hyperx.data.toyworld import world as toyworld
 from hyperx.inference import starts
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, tune_data

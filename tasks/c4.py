@@ -16,7 +16,9 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from hyperx.data import c4, metrics, splits, vocabularies
+from hyperx.data import metrics, vocabularies
+from hyperx.data.c4 import files as c4
+from hyperx.data.c4 import splits
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")

@@ -13,14 +13,11 @@ of the split `test` are hidden: reading it is an error, but see `make_test`.
 
 import os
 
-from hyperx.data import (
-    averages,
-    glue,
-    glue_format,
-    glue_metrics,
-    glue_tasks,
-    vocabularies,
-)
+from hyperx.data import averages, vocabularies
+from hyperx.data.glue import formats as glue_format
+from hyperx.data.glue import glue
+from hyperx.data.glue import metrics as glue_metrics
+from hyperx.data.glue import tasks as glue_tasks
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
@@ -69,15 +66,15 @@ def register(
     """Registers all tasks and both mixtures (again, if need be); returns the mixtures.
 
     Args:
-      directory: holds the folder `glue`, see `hyperx.data.glue_records`; or `hf:`,
+      directory: holds the folder `glue`, see `hyperx.data.glue.records`; or `hf:`,
         which reads the Hugging Face hub; None takes the environment variable GLUE_DIR
         when data are read.
       vocabulary: name of the vocabulary of all features (`vocabularies.get`).
-      condition: `name`, `description` or `inputs`, see `glue_format.Format`.
+      condition: `name`, `description` or `inputs`, see `formats.Format`.
       targets: labels as `words` (T5) or `numbers` (HyperFormer, Hyperdecoders).
       name_in_inputs: whether inputs begin with the name of the data set.
       make_test: have a labelled split `test` as HyperFormer makes one, see
-        `glue_splits`; there is no glue_mnli_mismatched then.
+        `hyperx.data.glue.splits`; there is no glue_mnli_mismatched then.
       temperature: T of the mixtures, whose rates are sizes to the power of 1 / T.
       maximum: size beyond which a data set weighs no more.
       skip_malformed: leave malformed records out, logged, instead of raising.

@@ -27,14 +27,11 @@ from typing import Any
 
 import seqio
 
-from hyperx.data import (
-    averages,
-    metaicl,
-    metaicl_format,
-    metaicl_metrics,
-    metaicl_source,
-    vocabularies,
-)
+from hyperx.data import averages, vocabularies
+from hyperx.data.metaicl import files as metaicl
+from hyperx.data.metaicl import formats as metaicl_format
+from hyperx.data.metaicl import metrics as metaicl_metrics
+from hyperx.data.metaicl import source as metaicl_source
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
@@ -60,8 +57,8 @@ def register(
     """Registers all settings of a folder (again, if need be); returns the mixtures.
 
     Args:
-      directory: holds `config` and `data`, see `hyperx.data.metaicl`; None takes the
-        environment variable METAICL_DIR.
+      directory: holds `config` and `data`, see `hyperx.data.metaicl.files`; None takes
+        the environment variable METAICL_DIR.
       vocabulary: name of the vocabulary of all features (`vocabularies.get`).
       shots: examples told in a training condition.
       queries: training rows that share a condition: as many as a group has of them.

@@ -19,14 +19,10 @@ from typing import Any
 
 import seqio
 
-from hyperx.data import (
-    averages,
-    mrqa,
-    mrqa_format,
-    mrqa_metrics,
-    sources,
-    vocabularies,
-)
+from hyperx.data import averages, sources, vocabularies
+from hyperx.data.mrqa import files as mrqa
+from hyperx.data.mrqa import formats as mrqa_format
+from hyperx.data.mrqa import metrics as mrqa_metrics
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
@@ -52,8 +48,8 @@ def register(
     """Registers all sets and both mixtures (again, if need be); returns the mixtures.
 
     Args:
-      directory: holds the files, see `hyperx.data.mrqa`; None takes the environment
-        variable MRQA_DIR when data are read.
+      directory: holds the files, see `hyperx.data.mrqa.files`; None takes the
+        environment variable MRQA_DIR when data are read.
       vocabulary: name of the vocabulary of all features (`vocabularies.get`).
       max_tokens: of a window, with its question.
       overlap: tokens that a window shares with the one before.
@@ -82,7 +78,7 @@ def register(
 def postprocess(
     text: str, *, example: Mapping[str, Any], is_target: bool
 ) -> str | dict[str, Any]:
-    """A prediction as it is; for a target, what `mrqa_metrics` compares with."""
+    """A prediction as it is; for a target, what is compared with it."""
     if not is_target:
         return text
     return {

@@ -23,18 +23,13 @@ from typing import Any
 
 import seqio
 
-from hyperx.data import (
-    averages,
-    metrics,
-    p3,
-    p3_format,
-    p3_lists,
-    p3_metrics,
-    p3_raw,
-    p3_source,
-    ranking,
-    vocabularies,
-)
+from hyperx.data import averages, metrics, ranking, vocabularies
+from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import formats as p3_format
+from hyperx.data.p3 import lists as p3_lists
+from hyperx.data.p3 import metrics as p3_metrics
+from hyperx.data.p3 import raw as p3_raw
+from hyperx.data.p3 import source as p3_source
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 _PREFIX, _RAW_PREFIX = "p3_", "p3_raw_"
@@ -53,7 +48,7 @@ def register(
 
     Args:
       directory: holds the configurations, or `hf:bigscience/P3`; None takes the
-        environment variable P3_DIR. See `hyperx.data.p3`.
+        environment variable P3_DIR. See `hyperx.data.p3.files`.
       templates: promptsource's folder of templates, for conditions that tell them;
         None takes `promptsource_templates` in the directory.
       vocabulary: name of the vocabulary of all features (`vocabularies.get`).
@@ -61,7 +56,7 @@ def register(
         examples; all if None.
       skip_malformed: leave malformed examples out, logged, instead of raising.
       **form: `condition`, `shots`, `queries`, `passes`, `max_tokens` and `seed`, of
-        `hyperx.data.p3_format.Format`.
+        `hyperx.data.p3.formats.Format`.
 
     Raises:
       FileNotFoundError: there is no configuration, or one lacks files.

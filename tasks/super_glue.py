@@ -16,14 +16,11 @@ answer; T5 weighs both by their rows, 259 and 138,854.
 
 import os
 
-from hyperx.data import (
-    averages,
-    glue_format,
-    glue_metrics,
-    glue_tasks,
-    super_glue,
-    vocabularies,
-)
+from hyperx.data import averages, vocabularies
+from hyperx.data.glue import formats as glue_format
+from hyperx.data.glue import metrics as glue_metrics
+from hyperx.data.glue import super_glue
+from hyperx.data.glue import tasks as glue_tasks
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
@@ -57,11 +54,11 @@ def register(
     """Registers all tasks and both mixtures (again, if need be); returns the mixtures.
 
     Args:
-      directory: holds the folder `super_glue`, see `hyperx.data.glue_records`; or
+      directory: holds the folder `super_glue`, see `hyperx.data.glue.records`; or
         `hf:`, which reads the Hugging Face hub; None takes the environment variable
         GLUE_DIR when data are read.
       vocabulary: name of the vocabulary of all features (`vocabularies.get`).
-      condition: `name`, `description` or `inputs`, see `glue_format.Format`.
+      condition: `name`, `description` or `inputs`, see `formats.Format`.
       targets: labels as `words` (T5) or `numbers`.
       name_in_inputs: whether inputs begin with the name of the data set.
       temperature: T of the mixtures, whose rates are sizes to the power of 1 / T.

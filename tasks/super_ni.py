@@ -13,7 +13,9 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from hyperx.data import metrics, super_ni, super_ni_format, vocabularies
+from hyperx.data import metrics, vocabularies
+from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import formats as super_ni_format
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")

@@ -1,4 +1,4 @@
-"""Registers the worlds of `hyperx.data.toyworld` as seqio tasks. Needs no files.
+"""Registers the worlds of `hyperx.data.toyworld.world` as seqio tasks. Needs no files.
 
 toyworld          one instruction, unseen letter pairs at test: the demo
 toyworld_compose  one or two steps
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import seqio
 import tensorflow as tf
 
-from hyperx.data import toyworld, vocabularies
+from hyperx.data import vocabularies
+from hyperx.data.toyworld import world as toyworld
 
 SEED = 0
 # Enough training tasks that nearly every pair of letters meets every template: with a

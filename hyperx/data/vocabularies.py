@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import seqio
 import tensorflow as tf
 
-from hyperx.data import toyworld
+from hyperx.data.toyworld import world as toyworld
 
 SENTENCEPIECE_EXTRA_IDS = 100  # T5's sentinels
 BYTE_EXTRA_IDS = 125  # ByT5's: 384 ids with bytes, pad, EOS and UNK

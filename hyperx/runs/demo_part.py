@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from hyperx.data import controls, toyworld_follower
+from hyperx.data import controls
+from hyperx.data.toyworld import follower as toyworld_follower
 from hyperx.runs import configuration, metrics_log, models
 
 SETTINGS = "demo.json"

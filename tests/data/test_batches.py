@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import hyperx.tasks.toyworld  # noqa: F401 (registers the tasks)
-from hyperx.data import batches, examples, toyworld_follower, vocabularies
+from hyperx.data import batches, examples, vocabularies
+from hyperx.data.toyworld import follower as toyworld_follower
 
 LENGTHS = {"condition": 4, "inputs": 5, "prompt": 9, "targets": 6}
 

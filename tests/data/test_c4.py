@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import seqio
 
-from hyperx.data import c4, examples, startup, vocabularies
+from hyperx.data import examples, startup, vocabularies
+from hyperx.data.c4 import files as c4
 from hyperx.tasks import c4 as tasks
 
 NAMES = ("c4_prefix_lm", "c4_caclm")
@@ -78,7 +79,7 @@ def test_a_malformed_line_is_named(tmp_path, line):
 
 def test_prefix_lm_gives_back_the_documents(root, caplog):
     tasks.register(root, vocabulary="bytes", window=128)
-    with caplog.at_level(logging.INFO, logger="hyperx.data.c4"):
+    with caplog.at_level(logging.INFO, logger="hyperx.data.c4.files"):
         rows = read("c4_prefix_lm")
     assert [row["id"] for row in rows] == [b"0/0", b"0/1", b"2/0"]
     vocabulary = vocabularies.get("bytes")

@@ -7,12 +7,10 @@ import pytest
 import seqio
 from pyarrow import parquet
 
-from hyperx.data import (
-    glue,
-    glue_format,
-    glue_records,
-    records,
-)
+from hyperx.data import records
+from hyperx.data.glue import formats as glue_format
+from hyperx.data.glue import glue
+from hyperx.data.glue import records as glue_records
 from hyperx.tasks import glue as glue_task_module
 
 PAIR = {"sentence1": "A cat.", "sentence2": "A dog."}

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hyperx.data import glue_metrics, glue_tasks
+from hyperx.data.glue import metrics as glue_metrics
+from hyperx.data.glue import tasks as glue_tasks
 from hyperx.tasks import glue as glue_task_module
 from hyperx.tasks import super_glue as super_glue_task_module
 

@@ -12,11 +12,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from hyperx.data import (
-    glue,
-    glue_format,
-    super_glue,
-)
+from hyperx.data.glue import formats as glue_format
+from hyperx.data.glue import glue, super_glue
 from hyperx.tasks import glue as glue_task_module
 from hyperx.tasks import super_glue as super_glue_task_module
 

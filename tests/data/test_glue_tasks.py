@@ -9,7 +9,11 @@ import sys
 import pytest
 import seqio
 
-from hyperx.data import examples, glue, glue_metrics, glue_records, glue_splits, records
+from hyperx.data import examples, records
+from hyperx.data.glue import glue
+from hyperx.data.glue import metrics as glue_metrics
+from hyperx.data.glue import records as glue_records
+from hyperx.data.glue import splits as glue_splits
 from hyperx.tasks import glue as glue_task_module
 
 MNLI = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 2}

@@ -7,14 +7,10 @@ import socket
 import pytest
 import seqio
 
-from hyperx.data import (
-    averages,
-    metaicl,
-    metaicl_format,
-    metaicl_metrics,
-    records,
-    vocabularies,
-)
+from hyperx.data import averages, records, vocabularies
+from hyperx.data.metaicl import files as metaicl
+from hyperx.data.metaicl import formats as metaicl_format
+from hyperx.data.metaicl import metrics as metaicl_metrics
 from hyperx.tasks import metaicl as metaicl_tasks
 
 # The 16 examples of superglue-copa, seed 100, as they are told; and the first question.

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from hyperx.data import metaicl, metaicl_format, metaicl_metrics
+from hyperx.data.metaicl import files as metaicl
+from hyperx.data.metaicl import formats as metaicl_format
+from hyperx.data.metaicl import metrics as metaicl_metrics
 
 
 def words(text):

@@ -11,7 +11,10 @@ import pytest
 import seqio
 from pyarrow import parquet
 
-from hyperx.data import averages, mrqa, mrqa_format, mrqa_metrics, records
+from hyperx.data import averages, records
+from hyperx.data.mrqa import files as mrqa
+from hyperx.data.mrqa import formats as mrqa_format
+from hyperx.data.mrqa import metrics as mrqa_metrics
 from hyperx.tasks import mrqa as mrqa_tasks
 
 CONTEXT = "[PAR] The tower is in Paris. Paris is big, said Jo ."

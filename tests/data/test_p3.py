@@ -10,7 +10,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from hyperx.data import p3, p3_hub, p3_rows, records
+from hyperx.data import records
+from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import hub as p3_hub
+from hyperx.data.p3 import rows as p3_rows
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(
@@ -240,6 +243,6 @@ def test_real_examples_sign_for_sign():
 
 
 def test_reading_needs_no_tensorflow():
-    for name in ("p3", "p3_rows", "p3_lists", "p3_format", "p3_raw", "p3_instruction"):
-        path = importlib.import_module(f"hyperx.data.{name}").__file__
+    for name in ("files", "rows", "lists", "formats", "raw", "instruction"):
+        path = importlib.import_module(f"hyperx.data.p3.{name}").__file__
         assert "tensorflow" not in pathlib.Path(path).read_text()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hyperx.data import p3_format, p3_rows
+from hyperx.data.p3 import formats as p3_format
+from hyperx.data.p3 import rows as p3_rows
 
 
 def example(number, text, target):

@@ -6,7 +6,9 @@ import pathlib
 
 import pytest
 
-from hyperx.data import p3_lists, p3_metrics, promptsource
+from hyperx.data.p3 import lists as p3_lists
+from hyperx.data.p3 import metrics as p3_metrics
+from hyperx.data.p3 import promptsource
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(

@@ -12,7 +12,9 @@ import pytest
 import seqio
 from pyarrow import parquet
 
-from hyperx.data import averages, examples, p3, p3_lists
+from hyperx.data import averages, examples
+from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import lists as p3_lists
 from hyperx.tasks import p3 as p3_tasks
 
 REPOSITORY = pathlib.Path(__file__).parents[2]

@@ -6,7 +6,11 @@ import pathlib
 
 import pytest
 
-from hyperx.data import p3, p3_instruction, p3_raw, promptsource, records
+from hyperx.data import records
+from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import instruction as p3_instruction
+from hyperx.data.p3 import promptsource
+from hyperx.data.p3 import raw as p3_raw
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(

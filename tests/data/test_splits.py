@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hyperx.data import splits
+from hyperx.data.c4 import splits
 
 GAP = -1
 

@@ -2,7 +2,10 @@
 
 import pytest
 
-from hyperx.data import glue_format, glue_records, records, super_glue
+from hyperx.data import records
+from hyperx.data.glue import formats as glue_format
+from hyperx.data.glue import records as glue_records
+from hyperx.data.glue import super_glue
 
 MULTIRC = {
     "paragraph": "<b>Sent 1: </b>Ann ran.<br><b>Sent 2: </b>Bob sat.",

@@ -5,7 +5,7 @@ import json
 import pytest
 import seqio
 
-from hyperx.data import super_glue
+from hyperx.data.glue import super_glue
 from hyperx.tasks import super_glue as super_glue_task_module
 
 PAIR = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0, "idx": 7}

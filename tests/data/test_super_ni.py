@@ -9,7 +9,8 @@ import random
 import pytest
 import seqio
 
-from hyperx.data import super_ni, super_ni_format
+from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import formats as super_ni_format
 from hyperx.tasks import super_ni as super_ni_tasks
 
 REPOSITORY = pathlib.Path(__file__).parents[2]

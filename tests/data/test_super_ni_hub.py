@@ -8,7 +8,8 @@ import sys
 import pytest
 import seqio
 
-from hyperx.data import super_ni, super_ni_format
+from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import formats as super_ni_format
 from hyperx.tasks import super_ni as super_ni_tasks
 
 COPY = "hf:nobody/natural-instructions"

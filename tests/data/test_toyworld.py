@@ -7,8 +7,9 @@ import pytest
 import seqio
 
 import hyperx.tasks.toyworld as tasks
-from hyperx.data import toyworld, toyworld_follower
-from hyperx.data.toyworld import Operation
+from hyperx.data.toyworld import follower as toyworld_follower
+from hyperx.data.toyworld import world as toyworld
+from hyperx.data.toyworld.world import Operation
 
 NAMES = [*toyworld.WORLDS]
 INSTRUCTED = ["toyworld", "toyworld_compose"]

@@ -7,7 +7,8 @@ import sentencepiece
 import seqio
 import tensorflow as tf
 
-from hyperx.data import toyworld, vocabularies
+from hyperx.data import vocabularies
+from hyperx.data.toyworld import world as toyworld
 
 
 @pytest.fixture(scope="module")

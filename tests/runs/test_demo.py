@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from hyperx import sharding
-from hyperx.data import toyworld, toyworld_follower
+from hyperx.data.toyworld import follower as toyworld_follower
+from hyperx.data.toyworld import world as toyworld
 from hyperx.runs import demo, demo_part, demo_report, models
 from hyperx.tasks import toyworld as tasks
 

@@ -1,0 +1,1 @@
+"""C4: documents, and how they are cut for hyperpretraining."""

@@ -1,0 +1,1 @@
+"""GLUE and SuperGLUE: records, texts, scores."""

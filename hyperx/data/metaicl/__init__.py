@@ -1,0 +1,1 @@
+"""MetaICL: files, texts of few examples, scores."""

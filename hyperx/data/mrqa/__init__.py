@@ -1,0 +1,1 @@
+"""MRQA 2019: files, windows, scores."""

@@ -1,0 +1,1 @@
+"""Super-NaturalInstructions: files, texts made of them, the copy on the hub."""

@@ -1,0 +1,1 @@
+"""Toyworld: instructions made from a seed, and what follows them."""
