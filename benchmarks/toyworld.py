@@ -42,8 +42,10 @@ def main() -> None:
 
     def on_a_core(name: str) -> None:
         core = cores.get()
-        _start(name, args, {core} if args.jobs > 1 else None)
-        cores.put(core)
+        try:
+            _start(name, args, {core} if args.jobs > 1 else None)
+        finally:
+            cores.put(core)
 
     with (
         futures.ThreadPoolExecutor(args.jobs) as pool,

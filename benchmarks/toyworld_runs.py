@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from hyperx.runs import configuration, models
 from hyperx.runs.evaluate import Evaluator
 
 RESULT = "result.json"
+SETTINGS_OF_RUN = "entry.json"
 
 
 def backbone(name: str, output: pathlib.Path) -> pathlib.Path:
@@ -40,6 +42,7 @@ def finish(entry: Entry, seed: int, output: pathlib.Path) -> dict[str, Any]:
     start = None
     if entry.frozen_start:
         start = backbone(SETTINGS[entry.setting].backbone, output)
+    _begin(entry, folder)
     _configure(entry, seed, folder, start)
     sizes = _sizes()
     began = time.monotonic()
@@ -55,9 +58,7 @@ def finish(entry: Entry, seed: int, output: pathlib.Path) -> dict[str, Any]:
     }
     result = {"entry": _settings(entry), "sizes": sizes}
     result |= {"scores": scores, "seconds": seconds}
-    partial = folder / (RESULT + ".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / RESULT)
+    _write(folder / RESULT, result)
     return result
 
 
@@ -79,6 +80,21 @@ def folder_of(entry: Entry, seed: int, output: pathlib.Path) -> pathlib.Path:
     """The model directory of a run."""
     name = f"{entry.setting} {entry.name}".replace(" ", "_")
     return output / name / str(seed)
+
+
+def _begin(entry: Entry, folder: pathlib.Path) -> None:
+    """Leaves a folder of nothing but a run with these settings, to be continued."""
+    path, settings = folder / SETTINGS_OF_RUN, _settings(entry)
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != settings:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _write(path, settings)
+
+
+def _write(path: pathlib.Path, content: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _read(folder: pathlib.Path, entry: Entry) -> dict[str, Any] | None:
