@@ -8,6 +8,7 @@ one that was interrupted continues; `--only=NAME` runs one method, `--seeds=1` i
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import platform
@@ -19,7 +20,7 @@ from concurrent import futures
 import jax
 
 from benchmarks import toyworld_report, toyworld_runs
-from benchmarks.toyworld_entries import BACKBONES, ENTRIES
+from benchmarks.toyworld_entries import BACKBONES, ENTRIES, Entry
 from hyperx.data import startup
 from hyperx.runs import progress
 
@@ -34,7 +35,8 @@ def main() -> None:
     if args.only is not None:
         _run(args.only, args.output, args.seeds)
         return
-    for name in BACKBONES:  # before several runs would train the same
+    left = [entry.name for entry in ENTRIES if not _is_finished(entry, args)]
+    for name in BACKBONES if left else ():  # before several runs would train the same
         _start(name, args)
     cores = queue.SimpleQueue()
     for core in sorted(os.sched_getaffinity(0))[: args.jobs]:
@@ -49,13 +51,18 @@ def main() -> None:
 
     with (
         futures.ThreadPoolExecutor(args.jobs) as pool,
-        progress.Bar(len(ENTRIES), description="methods") as bar,
+        progress.Bar(len(left), description="methods") as bar,
     ):
-        waiting = [pool.submit(on_a_core, entry.name) for entry in ENTRIES]
+        waiting = [pool.submit(on_a_core, name) for name in left]
         for number, done in enumerate(futures.as_completed(waiting), start=1):
             done.result()
             bar.update(number, rows=args.seeds)
     _report(args)
+
+
+def _is_finished(entry: Entry, args: argparse.Namespace) -> bool:
+    read = functools.partial(toyworld_runs.read, entry, output=args.output)
+    return all(read(seed) is not None for seed in range(args.seeds))
 
 
 def _start(name: str, args: argparse.Namespace, cores: set[int] | None = None) -> None:

@@ -31,12 +31,12 @@ _ABOUT = """\
 # Every method on toyworld
 
 Held-out exact match in percent by greedy decoding, mean ± standard deviation over
-seeds. *trained*: parameters that train, with ❄ where the backbone is frozen and starts
-from a T5 trained on instructions in its input. *per task*: generated numbers that a
-condition, or for instances an input, costs to keep (memory apart, after a +). *MFLOP*:
-matrix products of reading a condition and writing its weights, and of one example under
-them. *shuffled* shows each condition to another one's inputs, *empty* shows none; "-"
-where a model has no such control.
+seeds. *trained*: parameters that train, with ❄ where the backbone is frozen and comes
+from a T5 that has learned to read such conditions in its input. *per task*: generated
+numbers that a condition, or for instances an input, costs to keep (memory apart, after
+a +). *MFLOP*: matrix products of reading a condition and writing its weights, and of
+one example under them. *shuffled* shows each condition to another one's inputs, *empty*
+shows none; "-" where a model has no such control.
 
 `{command}` on {machine}, jax {jax}. Seconds are of one training, with compilation.
 """
@@ -48,7 +48,7 @@ def write(
     """Writes ``path.json``, ``path.md`` and ``path.png``.
 
     Args:
-        rows: of `benchmarks.toyworld_runs.Journal.rows`.
+        rows: of `benchmarks.toyworld_runs.finished`.
         about: ``command``, ``machine`` and ``jax``.
         path: of the files, without suffix.
     """

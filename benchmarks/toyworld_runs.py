@@ -36,7 +36,7 @@ def finish(entry: Entry, seed: int, output: pathlib.Path) -> dict[str, Any]:
         ``scores`` in percent by control, ``seconds`` of training, ``sizes``.
     """
     folder = folder_of(entry, seed, output)
-    found = _read(folder, entry)
+    found = read(entry, seed, output)
     if found is not None:
         return found
     start = None
@@ -66,7 +66,7 @@ def finished(output: pathlib.Path, seeds: int) -> list[dict[str, Any]]:
     """One row per entry: its settings and sizes, and the scores of every seed."""
     rows = []
     for entry in ENTRIES:
-        runs = [_read(folder_of(entry, seed, output), entry) for seed in range(seeds)]
+        runs = [read(entry, seed, output) for seed in range(seeds)]
         runs = [run for run in runs if run is not None]
         if runs:
             row = runs[0]["entry"] | runs[0]["sizes"]
@@ -97,9 +97,9 @@ def _write(path: pathlib.Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def _read(folder: pathlib.Path, entry: Entry) -> dict[str, Any] | None:
+def read(entry: Entry, seed: int, output: pathlib.Path) -> dict[str, Any] | None:
     """A finished run; None if there is none, or one of other settings."""
-    path = folder / RESULT
+    path = folder_of(entry, seed, output) / RESULT
     if not path.exists():
         return None
     result = json.loads(path.read_text(encoding="utf-8"))
