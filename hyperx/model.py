@@ -120,8 +120,13 @@ class HyperModel(nn.Module):
 
     def forward(self, batch: Batch, conditioning: Conditioning) -> jax.Array:
         """Teacher-forced logits ``[G, R, T, V]`` under a given conditioning."""
-        tokens = batch["decoder_input_tokens"]
         encoded, conditioning = self.encode(batch["encoder_tokens"], conditioning)
+        return self.decode(batch["decoder_input_tokens"], conditioning, encoded)
+
+    def decode(
+        self, tokens: jax.Array, conditioning: Conditioning, encoded: Encoded | Memory
+    ) -> jax.Array:
+        """Logits ``[G, R, T, V]`` of what `encode` or `start` made of the inputs."""
         sources = _sources(conditioning, encoded)
         logits, _ = self.backbone.decode(
             tokens.reshape(*encoded.mask.shape[:2], -1), conditioning.decoder, sources

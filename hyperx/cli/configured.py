@@ -23,13 +23,45 @@ def add_train(commands: flags.Commands) -> None:
 
 def add_eval(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> None:
+        if args.tasks is not None:
+            # Of the evaluator itself: older configurations have no macro for it.
+            name = "hyperx.runs.evaluate.Evaluator.mixture_or_task_name"
+            args.gin_bindings.append(f"{name} = {args.tasks!r}")
         flags.configure(args)
-        flags.call("hyperx.runs.evaluate.evaluate")
+        flags.call(
+            "hyperx.runs.evaluate.evaluate",
+            steps=args.steps,
+            output_dir=args.output,
+            allow_missing=args.allow_missing or None,
+        )
 
     parser = flags.add(
-        commands, run, "eval", "evaluate a trained model", "hyperx eval --model_dir=out"
+        commands,
+        run,
+        "eval",
+        "evaluate a trained model",
+        "hyperx eval --model_dir=out --tasks='p3_super_glue_copa.*' --steps=all",
     )
     flags.add_gin(parser)
+    parser.add_argument(
+        "--tasks",
+        metavar="NAME",
+        help="a mixture, a task or a regular expression of names of tasks "
+        "(default: what it was trained on)",
+    )
+    parser.add_argument(
+        "--steps",
+        metavar="STEPS",
+        help="checkpoints: all, latest or such as 100,200 (default: latest)",
+    )
+    parser.add_argument(
+        "--allow_missing",
+        action="store_true",
+        help="go on without tasks that cannot be read, and average without them",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to write (default: eval in the model's)"
+    )
 
 
 def add_infer(commands: flags.Commands) -> None:

@@ -1,16 +1,21 @@
 """Controls of a conditioned model: what it scores with a wrong or no condition.
 
-`matched` is the ordinary case. Under `shuffled` every distinct condition is replaced by
-the next distinct one, the same for all its rows; under `empty` the model reads no more
-than an end of sequence. A model that scores alike under all three ignores what it is
-told.
+`matched` is the ordinary case. Under `shuffled` every distinct condition of a task is
+replaced by the next distinct one of it, the same for all its rows, and the only one of
+a task by the first of another task; under `empty` the model reads no more than an end
+of sequence. A model that scores alike under all three ignores what it is told.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 CONTROLS = ("matched", "shuffled", "empty")
+
+# What a model reads, [I] int32, and the same as text.
+Condition = tuple[np.ndarray, str]
 
 
 def check(control: str, reads: str) -> None:
@@ -33,39 +38,50 @@ def possible(reads: str) -> tuple[str, ...]:
 
 
 class Conditions:
-    """The distinct conditions of an evaluation, over all its tasks.
+    """The conditions of a task.
 
     Args:
-      tokens: by task, the condition of each row, [N, I] int32.
-      texts: by task, the same as text.
+      tokens: the condition of each row, [N, I] int32.
+      texts: the same as N texts.
       eos_id: what an empty condition consists of; None if there is none.
+      others: gives conditions of other tasks; asked only if the task has but one.
     """
 
     def __init__(
         self,
-        tokens: Mapping[str, np.ndarray],
-        texts: Mapping[str, Sequence[str]],
+        tokens: np.ndarray,
+        texts: Sequence[str],
         eos_id: int | None,
+        others: Callable[[], Iterable[Condition]] = tuple,
     ):
         numbers: dict[bytes, int] = {}
-        self._distinct: list[tuple[np.ndarray, str]] = []
-        self._of_row: dict[str, np.ndarray] = {}
-        for task, rows in tokens.items():
-            of_row = []
-            for row, text in zip(rows, texts[task], strict=True):
-                number = numbers.setdefault(row.tobytes(), len(numbers))
-                if number == len(self._distinct):
-                    self._distinct.append((row, text))
-                of_row.append(number)
-            self._of_row[task] = np.array(of_row)
+        self._distinct: list[Condition] = []
+        of_row = []
+        for row, text in zip(tokens, texts, strict=True):
+            number = numbers.setdefault(row.tobytes(), len(numbers))
+            if number == len(self._distinct):
+                self._distinct.append((row, text))
+            of_row.append(number)
+        self._of_row = np.array(of_row)
         self._eos_id = eos_id
+        self._others = others
 
-    def count(self, task: str) -> int:
-        """Distinct conditions of a task."""
-        return len(np.unique(self._of_row[task]))
+    @property
+    def count(self) -> int:
+        """Distinct conditions."""
+        return len(self._distinct)
 
-    def shown(self, task: str, control: str) -> tuple[np.ndarray, list[str]]:
-        """What the rows of a task show the model.
+    @functools.cached_property
+    def shuffled(self) -> list[Condition]:
+        """What stands in for each distinct condition; empty if there is nothing."""
+        if len(self._distinct) > 1:
+            return [*self._distinct[1:], self._distinct[0]]
+        own, _ = self._distinct[0]
+        others = (other for other in self._others() if (other[0] != own).any())
+        return list(itertools.islice(others, 1))
+
+    def shown(self, control: str) -> tuple[np.ndarray, list[str]]:
+        """What the rows show the model.
 
         Returns:
           Tokens [N, I] int32, and the same as N texts.
@@ -73,17 +89,15 @@ class Conditions:
         Raises:
           ValueError: there is no other condition to shuffle with.
         """
-        own = self._of_row[task]
         if control == "empty":
-            tokens = np.zeros((len(own), len(self._distinct[0][0])), np.int32)
+            tokens = np.zeros((len(self._of_row), len(self._distinct[0][0])), np.int32)
             tokens[:, 0] = self._eos_id
-            return tokens, [""] * len(own)
-        if control == "shuffled":
-            if len(self._distinct) < 2:
-                raise ValueError(
-                    "control='shuffled' expected two or more distinct conditions, got "
-                    f"only {self._distinct[0][1]!r}"
-                )
-            own = (own + 1) % len(self._distinct)
-        shown = [self._distinct[number] for number in own]
+            return tokens, [""] * len(tokens)
+        table = self.shuffled if control == "shuffled" else self._distinct
+        if not table:
+            raise ValueError(
+                "control='shuffled' expected two or more distinct conditions, got "
+                f"only {self._distinct[0][1]!r}"
+            )
+        shown = [table[number] for number in self._of_row]
         return np.stack([tokens for tokens, _ in shown]), [text for _, text in shown]

@@ -15,9 +15,8 @@ from jax.sharding import Mesh
 
 from hyperx import sharding
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.inference import decoding
+from hyperx.inference import decoding, scoring
 from hyperx.model import ModelConfig
-from hyperx.ops import losses
 from hyperx.task_state import TaskState
 
 logger = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ class Predictor:
             Tokens ``[G, R, max_new_tokens]`` and log-probabilities ``[G, R]``.
         """
         rows = tokens.shape[1]
-        padded = _pad_last(_pad_rows(tokens))
+        padded = _pad_last(_pad(tokens, 1))
         with sharding.use(self.mesh):
             out, score = self._greedy(
                 self.params, padded, state, max_new_tokens=max_new_tokens
@@ -202,20 +201,34 @@ class Predictor:
         counts = [len(options) for options in choices]
         if not sum(counts):
             return [np.zeros(0) for _ in counts]
-        repeated = [
-            x for x, count in zip(inputs, counts, strict=True) for _ in range(count)
-        ]
-        sources = self.encode_text(repeated, self._input_feature())
         flat = [option for options in choices for option in options]
-        targets = self.encode_text(flat, "targets")
+        encoded = self.encode_text(flat, "targets")
+        targets = np.zeros((len(inputs), max(counts), encoded.shape[1]), np.int32)
+        targets[np.arange(max(counts)) < np.array(counts)[:, None]] = encoded
+        sources = self.encode_text(inputs, self._input_feature())
+        (scores,) = self.score_tokens(
+            sources[None], targets[None], self._checked(state)
+        )
+        return [row[:count] for row, count in zip(scores, counts, strict=True)]
+
+    def score_tokens(
+        self, tokens: np.ndarray, choices: np.ndarray, state: TaskState
+    ) -> np.ndarray:
+        """As `score`, for tokens ``[G, R, S]`` and a state of G conditions, or one.
+
+        Args:
+            tokens: of the inputs; each is read once.
+            choices: ``[G, R, C, T]``, EOS included; one of padding alone scores 0.
+            state: as in `generate_tokens`.
+
+        Returns:
+            ``[G, R, C]`` in float32.
+        """
+        rows, count = choices.shape[1:3]
+        padded = _pad(_pad(_pad_last(choices), 1), 2)
         with sharding.use(self.mesh):
-            scores = self._score(
-                self.params,
-                _pad_last(_pad_rows(sources[None])),
-                _pad_last(_pad_rows(targets[None])),
-                self._checked(state),
-            )
-        return np.split(np.asarray(scores)[0, : len(flat)], np.cumsum(counts)[:-1])
+            scores = self._score(self.params, _pad_last(_pad(tokens, 1)), padded, state)
+        return np.asarray(scores)[:, :rows, :count]
 
     def logits(
         self,
@@ -326,13 +339,9 @@ class Predictor:
         )
 
     def _score_fn(
-        self, params: Any, sources: jax.Array, targets: jax.Array, state: TaskState
+        self, params: Any, tokens: jax.Array, choices: jax.Array, state: TaskState
     ) -> jax.Array:
-        shifted = jnp.pad(targets[..., :-1], ((0, 0), (0, 0), (1, 0)))
-        batch = {"encoder_tokens": sources, "decoder_input_tokens": shifted}
-        logits = self._logits_fn(params, batch, state)
-        weights = (targets != 0).astype(jnp.float32)
-        return losses.sequence_log_probability(logits, targets, weights)
+        return scoring.log_probabilities(self._module, params, tokens, choices, state)
 
 
 @jax.jit
@@ -356,7 +365,8 @@ def _pad_last(tokens: np.ndarray) -> np.ndarray:
     return np.pad(tokens, [(0, 0)] * (tokens.ndim - 1) + [(0, missing)])
 
 
-def _pad_rows(tokens: np.ndarray) -> np.ndarray:
-    """Pads the row axis of ``[G, R, S]`` to a power of two."""
-    missing = _bucket(tokens.shape[1]) - tokens.shape[1]
-    return np.pad(tokens, ((0, 0), (0, missing), (0, 0)))
+def _pad(tokens: np.ndarray, axis: int) -> np.ndarray:
+    """Pads an axis to a power of two."""
+    widths = [(0, 0)] * tokens.ndim
+    widths[axis] = (0, _bucket(tokens.shape[axis]) - tokens.shape[axis])
+    return np.pad(tokens, widths)

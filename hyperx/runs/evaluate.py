@@ -1,37 +1,44 @@
-"""Evaluation by decoding, with the conditions that belong to the inputs and without."""
+"""Evaluation: what is asked of a model, and the job that asks it of its checkpoints."""
 
 import functools
-import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from hyperx import sharding
+from hyperx.data import evaluation_rows, evaluation_tasks
 from hyperx.data.controls import possible as possible_controls
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import models, progress, report
-from hyperx.task_state import TaskState
+from hyperx.runs import evaluation_job, evaluation_report
+from hyperx.runs.evaluation_batches import BatchedModel
+from hyperx.runs.evaluation_summary import Results, Summary
 
-# Metrics by task, by control.
-Results = dict[str, dict[str, dict[str, float]]]
+# Tasks that stay prepared: a training run comes back to them, a job over hundreds does
+# not need them any more.
+PREPARED = 16
 
 
 class Evaluator:
-    """Decodes a task's or mixture's examples and scores them.
+    """Asks models the examples of tasks, by decoding and by ranking, and scores them.
 
     Args:
-        mixture_or_task_name: a name in the seqio registries.
-        split: of it.
+        mixture_or_task_name: a name in the seqio registries, or a regular expression of
+            names of tasks.
+        split: of them.
         feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``.
         num_examples: examples per task; all if None.
-        groups: conditions that are decoded together.
-        rows: rows per condition that are decoded together.
+        groups: conditions that are computed together.
+        rows: rows per condition that are computed together; of ranked tasks, choices.
         max_new_tokens: longest output; the length of ``targets`` if None.
         registered: tasks that a configuration registered on the way here.
+
+    Attributes:
+        name: of what is evaluated, for files.
+        split: of it.
+        num_examples: per task, or None.
     """
 
     def __init__(
@@ -47,32 +54,40 @@ class Evaluator:
         registered: Sequence[str] = (),
     ) -> None:
         del registered
-        self.name = mixture_or_task_name
+        self.name = re.sub(r"[^\w.:-]+", "_", mixture_or_task_name)[:100]
         self.split = split
+        self.num_examples = num_examples
+        self._which = mixture_or_task_name
         self._lengths = dict(feature_lengths)
-        self._num_examples = num_examples
         self._groups = groups
         self._rows = rows
         self._max_new_tokens = max_new_tokens or self._lengths["targets"]
+        self._left_out: set[str] = set()
+        self._prepared = functools.lru_cache(maxsize=PREPARED)(self._prepare)
 
-    # Evaluators live as long as their run.
-    @functools.lru_cache(maxsize=4)  # noqa: B019
-    def data(
-        self,
-        reads: str,
-        tasks: tuple[str, ...],
-        predictions_dir: str | os.PathLike[str] | None = None,
-    ) -> Evaluation:
-        """The examples, prepared once for every kind of model."""
-        return Evaluation(
-            self.name,
-            self.split,
-            self._lengths,
-            reads,
-            self._num_examples,
-            predictions_dir,
-            known_tasks=tasks,
-        )
+    @functools.cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks with metrics and the split."""
+        return evaluation_tasks.of(self._which, self.split)
+
+    def others(self, task: str) -> tuple[str, ...]:
+        """The other tasks that are not left out, from the next one on."""
+        number = self.tasks.index(task)
+        others = self.tasks[number + 1 :] + self.tasks[:number]
+        return tuple(name for name in others if name not in self._left_out)
+
+    def check(self, task: str) -> None:
+        """Reads the first example of a task: what is missing is found early."""
+        evaluation_rows.first(task, self.split)
+
+    def leave_out(self, task: str) -> None:
+        """Takes no condition of a task to shuffle others with; it cannot be read."""
+        self._left_out.add(task)
+
+    def data(self, task: str, predictor: Predictor) -> Evaluation:
+        """A task as models of this kind read it, prepared when first asked for."""
+        method = predictor.config.method
+        return self._prepared(task, method.reads, tuple(method.tasks))
 
     def run(
         self,
@@ -88,21 +103,52 @@ class Evaluator:
             predictor: the model.
             step: it was trained for.
             controls: of ``matched``, ``shuffled`` and ``empty``; those that this model
-                has, see `hyperx.data.controls.possible`, are computed.
+                has, see `hyperx.data.controls`, are computed.
             predictions_dir: where predictions are written; nowhere if None.
         """
-        method = predictor.config.method
-        evaluation = self.data(method.reads, method.tasks, predictions_dir)
-        possible = possible_controls(method.reads)
-        return {
-            control: evaluation.run(
-                lambda conditions, inputs: self._decode(predictor, conditions, inputs),
-                step=step,
-                control=control,
-            )
-            for control in controls
-            if control in possible
+        possible = possible_controls(predictor.config.method.reads)
+        results: Results = {name: {} for name in controls if name in possible}
+        for task in self.tasks:
+            for control, of_task in results.items():
+                of_task[task] = self.run_task(
+                    predictor, task, control, step=step, predictions_dir=predictions_dir
+                )
+        return results
+
+    def run_task(
+        self,
+        predictor: Predictor,
+        task: str,
+        control: str,
+        *,
+        step: int,
+        predictions_dir: str | os.PathLike[str] | None = None,
+    ) -> dict[str, float]:
+        """Metrics of a model on one task under one control; see `run`."""
+        model = BatchedModel(
+            predictor,
+            groups=self._groups,
+            rows=self._rows,
+            max_new_tokens=self._max_new_tokens,
+            description=f"{task} {control}",
+        )
+        return self.data(task, predictor).run(
+            model, step=step, control=control, log_dir=predictions_dir
+        )
+
+    def settings(self, task: str, control: str) -> dict[str, Any]:
+        """All that decides over the metrics of a model on a task, for JSON."""
+        settings = {
+            "task": task,
+            "split": self.split,
+            "control": control,
+            "feature_lengths": self._lengths,
+            "num_examples": self.num_examples,
+            "max_new_tokens": self._max_new_tokens,
         }
+        if control == "shuffled":  # Its condition may be another task's.
+            settings["next_task"] = next(iter(self.others(task)), None)
+        return settings
 
     def flat(self, results: Results) -> dict[str, float]:
         """Results as one level of names, without metrics of parts of a task."""
@@ -115,69 +161,16 @@ class Evaluator:
             if "/" not in metric
         }
 
-    def _decode(
-        self, predictor: Predictor, conditions: np.ndarray | None, inputs: np.ndarray
-    ) -> np.ndarray:
-        """Tokens ``[N, T]``; every distinct condition is read once."""
-        out = np.zeros((len(inputs), self._max_new_tokens), np.int32)
-        done = 0
-        with progress.Bar(len(inputs), description="decode") as bar:
-            for which, members in blocks(conditions, len(inputs), self._groups):
-                state = predictor.adapt_tokens(which)
-                for rows in self._chunks(members):
-                    self._decode_chunk(predictor, state, rows, inputs, out)
-                    count = sum(map(len, rows))
-                    done += count
-                    bar.update(done, rows=count)
-        return out
-
-    def _chunks(self, members: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-        """Up to `rows` of the rows of every condition at a time."""
-        for start in range(0, max(map(len, members)), self._rows):
-            yield [rows[start : start + self._rows] for rows in members]
-
-    def _decode_chunk(
-        self,
-        predictor: Predictor,
-        state: TaskState,
-        members: list[np.ndarray],
-        inputs: np.ndarray,
-        out: np.ndarray,
-    ) -> None:
-        """Decodes some rows of each condition of `state` into `out`."""
-        tokens = np.zeros((self._groups, self._rows, inputs.shape[1]), np.int32)
-        for group, rows in enumerate(members):
-            tokens[group, : len(rows)] = inputs[rows]
-        decoded, _ = predictor.generate_tokens(tokens, state, self._max_new_tokens)
-        for group, rows in enumerate(members):
-            out[rows] = decoded[group, : len(rows)]
-
-
-def blocks(
-    conditions: np.ndarray | None, count: int, groups: int
-) -> list[tuple[np.ndarray | None, list[np.ndarray]]]:
-    """Plans which rows are decoded together.
-
-    Args:
-        conditions: tokens ``[N, I]``, or None.
-        count: N.
-        groups: conditions per block (G).
-
-    Returns:
-        Per block the tokens of its conditions ``[G, I]``, the last repeated where there
-        are fewer, and the rows of each. Without conditions, G equal shares of all rows.
-    """
-    if conditions is None:
-        return [(None, np.array_split(np.arange(count), groups))]
-    distinct, of_row = np.unique(conditions, axis=0, return_inverse=True)
-    of_row = of_row.ravel()
-    plan = []
-    for start in range(0, len(distinct), groups):
-        chosen = np.arange(start, min(start + groups, len(distinct)))
-        filled = np.pad(chosen, (0, groups - len(chosen)), mode="edge")
-        rows = [np.flatnonzero(of_row == index) for index in chosen]
-        plan.append((distinct[filled], rows))
-    return plan
+    def _prepare(self, task: str, reads: str, known: tuple[str, ...]) -> Evaluation:
+        return Evaluation(
+            task,
+            self.split,
+            self._lengths,
+            reads,
+            self.num_examples,
+            known_tasks=known,
+            others=self.others(task),
+        )
 
 
 def evaluate(
@@ -186,40 +179,59 @@ def evaluate(
     evaluator: Evaluator,
     controls: Sequence[str] = ("matched", "shuffled", "empty"),
     step: int | None = None,
+    steps: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     model_parallel: int = 1,
-) -> Results:
-    """Evaluates a checkpoint, prints its metrics and writes its predictions.
+    allow_missing: bool = False,
+) -> dict[int, Results]:
+    """Evaluates checkpoints, prints what was found and writes it down.
+
+    The folder receives, of every task, control and checkpoint, what the model said and
+    its metrics; of every checkpoint all metrics; and a summary as Markdown, HTML and
+    JSON. What is there already and was found under the same settings is not evaluated
+    again.
 
     Args:
         model_dir: MODEL_DIR of a training run.
         evaluator: what to evaluate on.
         controls: see `Evaluator.run`.
-        step: of the checkpoint; the newest if None.
-        output_dir: receives predictions and metrics; ``model_dir/eval`` if None.
+        step: of the one checkpoint; the newest if None.
+        steps: of several: ``all``, ``latest`` or ``100,200``; `step` if None.
+        output_dir: the folder; ``model_dir/eval`` if None.
         model_parallel: size of the mesh's model axis.
+        allow_missing: whether to go on without tasks that cannot be read, and to
+            average benchmarks without them; the summary says so.
 
     Returns:
-        Metrics by control and task.
+        Metrics by checkpoint, control and task.
+
+    Raises:
+        FileNotFoundError: without a model or such a checkpoint.
+        ValueError: if no task can be evaluated.
     """
-    step = models.latest_step(model_dir) if step is None else step
-    mesh = sharding.make_mesh(model=model_parallel)
-    predictor = models.load(model_dir, step, mesh=mesh)
-    folder = pathlib.Path(output_dir or pathlib.Path(model_dir) / "eval")
-    folder.mkdir(parents=True, exist_ok=True)
-    results = evaluator.run(
-        predictor, step=step, controls=controls, predictions_dir=folder
+    model_dir = pathlib.Path(model_dir)
+    folder = pathlib.Path(output_dir or model_dir / "eval")
+    job = evaluation_job.Job(
+        evaluator=evaluator,
+        model_dir=model_dir,
+        folder=folder,
+        controls=controls,
+        mesh=sharding.make_mesh(model=model_parallel),
+        allow_missing=allow_missing,
     )
-    method = predictor.config.method
-    summary: dict[str, Any] = {
-        "task": evaluator.name,
-        "split": evaluator.split,
-        "step": step,
-        "data": evaluator.data(method.reads, method.tasks, folder).report(),
-        "metrics": results,
-    }
-    path = folder / f"metrics-{evaluator.name}-{evaluator.split}-{step}.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
-    report.print_metrics(summary)
-    print(f"predictions and metrics: {folder}")
-    return results
+    chosen = evaluation_job.steps_of(model_dir, step if steps is None else steps)
+    findings = job.run(chosen)
+    if not findings:
+        raise ValueError(f"expected a task to evaluate on, got none: {job.missing}")
+    summary = Summary(
+        model=str(model_dir),
+        method=type(job.method).__name__,
+        name=evaluator.name,
+        split=evaluator.split,
+        num_examples=evaluator.num_examples,
+        tasks=evaluator.tasks,
+        findings=findings,
+        missing=job.missing,
+        allow_missing=allow_missing,
+    )
+    return evaluation_report.write(summary, folder)

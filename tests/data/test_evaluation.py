@@ -1,17 +1,21 @@
-"""Evaluation with predictors whose answers are known."""
-
-import json
+"""Evaluation of models whose answers are known."""
 
 import numpy as np
 import pytest
 import seqio
-import tensorflow as tf
+from evaluation_examples import (
+    LENGTHS,
+    VOCABULARY,
+    add,
+    examples,
+    prepare,
+    read_lines,
+    shown,
+    tokens,
+)
 
-from hyperx.data import controls, evaluation, metrics
+from hyperx.data import controls, evaluation, evaluation_tasks, metrics
 
-VOCABULARY = seqio.ByteVocabulary()
-LENGTHS = {"condition": 10, "inputs": 6, "prompt": 16, "targets": 8}
-FEATURES = tuple(LENGTHS)
 ROWS = {
     "evaluation_one": [
         # condition, input, target, references
@@ -33,54 +37,25 @@ def _postprocess(text, example, is_target):
     return {"references": references, "task": "t", "category": "c"}
 
 
-def _dataset(rows):
-    def examples():
-        for index, (condition, given, target, references) in enumerate(rows):
-            yield {
-                "condition": condition,
-                "inputs": given,
-                "prompt": f"{condition}: {given}",
-                "targets": target,
-                "references": references,
-                "task": f"task of {condition}",
-                "category": "Strings",
-                "id": str(100 + index),
-            }
-
-    names = (*FEATURES, "task", "category", "id")
-    spec = {name: tf.TensorSpec([], tf.string) for name in names}
-    spec["references"] = tf.TensorSpec([None], tf.string)
-    return lambda split, shuffle_files, seed=None: tf.data.Dataset.from_generator(
-        examples, output_signature=spec
-    )
-
-
-def _add(name, rows, **options):
-    seqio.TaskRegistry.add(
-        name,
-        source=seqio.FunctionDataSource(_dataset(rows), splits=["test"]),
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features={f: seqio.Feature(VOCABULARY, add_eos=True) for f in FEATURES},
-        **options,
-    )
+def likely(targets, predictions, aux_values):
+    """A metric of text and log-probability."""
+    del targets
+    said = "".join(predictions)
+    return {"sum": sum(aux_values["scores"]), "length": len(said)}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     scores = {"postprocess_fn": _postprocess, "metric_fns": [metrics.generation]}
     for name, rows in ROWS.items():
-        _add(name, rows, **scores)
-    _add(
-        "evaluation_many",
-        [(f"c{i}", f"i{i}", f"t{i}", [f"t{i}"]) for i in range(50)],
-        metric_fns=[metrics.exact_match],
-    )
-    _add("evaluation_single", ROWS["evaluation_one"][:2], **scores)
-    _add("evaluation_no_metrics", ROWS["evaluation_two"])
-    _add("evaluation_empty", [], **scores)
+        add(name, examples(rows), **scores)
+    many = [(f"c{i}", f"i{i}", f"t{i}", [f"t{i}"]) for i in range(50)]
+    add("evaluation_many", examples(many), metric_fns=[metrics.exact_match])
+    add("evaluation_single", examples(ROWS["evaluation_one"][:2]), **scores)
+    add("evaluation_third", examples([("pick", "a", "b", ["b"])]), **scores)
+    add("evaluation_no_metrics", examples(ROWS["evaluation_two"]))
+    add("evaluation_empty", [], **scores)
+    add("evaluation_aux", examples(ROWS["evaluation_one"]), metric_fns=[likely])
     seqio.MixtureRegistry.add("evaluation_both", list(ROWS), default_rate=1.0)
     yield
     seqio.MixtureRegistry.remove("evaluation_both")
@@ -88,16 +63,10 @@ def registered():
         seqio.TaskRegistry.remove(name)
 
 
-def tokens(text, length):
-    """As a row: end of sequence and padding."""
-    ids = [*VOCABULARY.encode(text), 1]
-    return ids + [0] * (length - len(ids))
-
-
 class Gold:
     """Answers from a table of what is read; records what it was shown."""
 
-    def __init__(self, names):
+    def __init__(self, names=ROWS):
         self.calls = []
         self._answers = {}
         for name in names:
@@ -105,30 +74,25 @@ class Gold:
                 for text in (given, f"{condition}: {given}"):
                     self._answers[text] = target
 
-    def __call__(self, conditions, encoder_tokens):
+    def generate(self, conditions, encoder_tokens):
         self.calls.append((conditions, encoder_tokens))
         texts = [VOCABULARY.decode(row.tolist()) for row in encoder_tokens]
         answers = [
             next(v for k, v in self._answers.items() if k.startswith(text))
             for text in texts
         ]
-        return np.array([tokens(answer, 12) for answer in answers])
-
-
-def shown(conditions):
-    return [VOCABULARY.decode(row.tolist()) for row in conditions]
+        said = np.array([tokens(answer, 12) for answer in answers])
+        return said, -np.arange(len(said)) - 1.0
 
 
 @pytest.mark.parametrize("reads", ["condition", "prompt", "inputs"])
 def test_gold_answers_score_100(reads):
-    predict = Gold(["evaluation_one"])
-    lengths = LENGTHS | {"prompt": 30}
-    run = evaluation.Evaluation("evaluation_one", "test", lengths, reads).run
-    scores = run(predict, step=3)
-    assert list(scores) == ["evaluation_one"]
-    assert set(scores["evaluation_one"].values()) == {100.0}
-    assert "rougeL/category/c" in scores["evaluation_one"]
-    ((conditions, encoder_tokens),) = predict.calls
+    model = Gold(["evaluation_one"])
+    run = prepare(reads=reads, lengths=LENGTHS | {"prompt": 30}).run
+    scores = run(model, step=3)
+    assert set(scores.values()) == {100.0}
+    assert "rougeL/category/c" in scores
+    ((conditions, encoder_tokens),) = model.calls
     assert (conditions is None) == (reads != "condition")
     assert encoder_tokens.dtype == np.int32
     expected = {"prompt": tokens("upper: ab", 30)}.get(reads, tokens("ab", 6))
@@ -137,104 +101,82 @@ def test_gold_answers_score_100(reads):
 
 def test_tasks_are_told_by_number():
     tasks = ("task of reverse", "task of repeat it twice", "task of upper")
-
-    def make(tasks):
-        name = "evaluation_both"
-        return evaluation.Evaluation(name, "test", LENGTHS, "task", known_tasks=tasks)
-
     seen = []
 
-    def predict(conditions, encoder_tokens):
-        seen.append(conditions.tolist())
-        return np.zeros((len(encoder_tokens), 1), np.int32)
+    class Silent:
+        def generate(self, conditions, encoder_tokens):
+            seen.append(conditions.tolist())
+            count = len(encoder_tokens)
+            return np.zeros((count, 1), np.int32), np.zeros(count)
 
-    both = make(tasks)
-    both.run(predict, step=0)
-    both.run(predict, step=0, control="shuffled")
-    assert seen[:2] == [[[2], [2], [1]], [[2], [0]]]
-    pairs = [
-        (own, other)
-        for matched, shuffled in zip(seen[:2], seen[2:], strict=True)
-        for own, other in zip(matched, shuffled, strict=True)
-    ]
-    assert all(own != other for own, other in pairs)
-    with pytest.raises(ValueError, match="expected a control of"):
-        both.run(predict, step=0, control="empty")
+    for name in ROWS:
+        one = prepare(name, "task", known_tasks=tasks)
+        for control in ("matched", "shuffled"):
+            one.run(Silent(), step=0, control=control)
+        with pytest.raises(ValueError, match="expected a control of"):
+            one.run(Silent(), step=0, control="empty")
+    assert seen == [[[2], [2], [1]], [[1], [1], [2]], [[2], [0]], [[0], [2]]]
     with pytest.raises(ValueError, match="got one of 'task of reverse'"):
-        make(tasks[1:])
+        prepare("evaluation_two", "task", known_tasks=tasks[1:])
 
 
 def test_rows_keep_their_end_when_cut_and_this_is_counted():
-    predict = Gold(["evaluation_one"])
-    run = evaluation.Evaluation("evaluation_one", "test", LENGTHS, "condition")
-    run.run(predict, step=0)
-    conditions, encoder_tokens = predict.calls[0]
+    model, one = Gold(["evaluation_one"]), prepare()
+    one.run(model, step=0)
+    conditions, encoder_tokens = model.calls[0]
     assert encoder_tokens.shape == (3, 6)
     assert conditions.shape == (3, 10)
     assert encoder_tokens[1].tolist() == [*VOCABULARY.encode("long "), 1]
     assert conditions[2].tolist() == [*VOCABULARY.encode("repeat it"), 1]
-    assert run.report() == {
-        "evaluation_one": {
-            "examples": 3,
-            "conditions": 2,
-            "truncated": {"condition": 1, "inputs": 1, "targets": 1},
-        }
+    assert one.report() == {
+        "examples": 3,
+        "conditions": 2,
+        "truncated": {"condition": 1, "inputs": 1, "targets": 1},
     }
 
 
 def test_controls_change_the_condition_alone():
-    predict = Gold(ROWS)
-    both = evaluation.Evaluation("evaluation_both", "test", LENGTHS, "condition")
-    for control in ("matched", "shuffled", "empty"):
-        both.run(predict, step=0, control=control)
-    matched, shuffled, empty = (
-        [shown(conditions) for conditions, _ in predict.calls[i : i + 2]]
-        for i in (0, 2, 4)
-    )
-    # Distinct conditions of both tasks, in order: upper, repeat it, reverse.
-    assert matched == [["upper", "upper", "repeat it"], ["upper", "reverse"]]
-    assert shuffled == [["repeat it", "repeat it", "reverse"], ["repeat it", "upper"]]
-    assert empty == [[""] * 3, [""] * 2]
-    assert predict.calls[4][0][0].tolist() == [1] + [0] * 9
-    for first, second in ((0, 2), (0, 4), (1, 3), (1, 5)):
-        np.testing.assert_array_equal(predict.calls[first][1], predict.calls[second][1])
+    model, one = Gold(), prepare()
+    for control in controls.CONTROLS:
+        assert one.has(control)
+        one.run(model, step=0, control=control)
+    conditions = [shown(conditions) for conditions, _ in model.calls]
+    assert conditions == [
+        ["upper", "upper", "repeat it"], ["repeat it", "repeat it", "upper"], [""] * 3
+    ]  # fmt: skip
+    assert model.calls[2][0][0].tolist() == [1] + [0] * 9
+    for _, encoder_tokens in model.calls[1:]:
+        np.testing.assert_array_equal(encoder_tokens, model.calls[0][1])
 
 
-def test_mixture_scores_each_task():
-    both = evaluation.Evaluation("evaluation_both", "test", LENGTHS, "condition")
-    gold = Gold(ROWS)
-
-    def half_right(conditions, encoder_tokens):
-        answers = gold(conditions, encoder_tokens)
-        answers[0] = tokens("wrong", 12)
-        return answers
-
-    scores = both.run(half_right, step=0)
-    assert scores["evaluation_one"]["exact_match"] == pytest.approx(200 / 3)
-    assert scores["evaluation_two"]["exact_match"] == pytest.approx(50)
-    assert both.run(gold, step=1)["evaluation_two"]["exact_match"] == 100
+def test_a_single_condition_is_shuffled_with_the_next_tasks_first_other_one():
+    model = Gold()
+    others = ["evaluation_two", "evaluation_third", "evaluation_many"]
+    for order in (others, others[::-1]):
+        single = prepare("evaluation_single", others=order)
+        assert single.has("shuffled")
+        single.run(model, step=0, control="shuffled")
+    # The first of evaluation_two is the same.
+    conditions = [shown(conditions) for conditions, _ in model.calls]
+    assert conditions == [["pick", "pick"], ["c0", "c0"]]
+    for others in ([], ["evaluation_two"]):
+        single = prepare("evaluation_single", others=others)
+        assert not single.has("shuffled")
+        assert single.has("empty")
+        with pytest.raises(ValueError, match=r"two or more distinct.*only 'upper'"):
+            single.run(model, step=0, control="shuffled")
 
 
 def test_predictions_are_written(tmp_path):
     log_dir = tmp_path / "not" / "there"
-    run = evaluation.Evaluation(
-        "evaluation_one", "test", LENGTHS, "condition", log_dir=log_dir
-    ).run
-    gold = Gold(["evaluation_one"])
-    for _ in range(2):  # A second run replaces the file.
-        run(gold, step=7)
-    run(gold, step=7, control="shuffled")
-    run(gold, step=7, control="empty")
+    run, gold = prepare().run, Gold(["evaluation_one"])
+    for control in ("matched", *controls.CONTROLS):  # A second run replaces the file.
+        run(gold, step=7, control=control, log_dir=log_dir)
     assert sorted(path.name for path in log_dir.iterdir()) == [
         f"evaluation_one-test-{control}-7.jsonl"
         for control in ("empty", "matched", "shuffled")
     ]
-
-    def lines(control):
-        path = log_dir / f"evaluation_one-test-{control}-7.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
-    matched = lines("matched")
+    matched = read_lines(log_dir, "evaluation_one-test-matched-7")
     assert len(matched) == 3
     assert matched[0] == {
         "task": "task of upper",
@@ -247,62 +189,82 @@ def test_predictions_are_written(tmp_path):
         "exact_match": 1,
         "rougeL": 1,
     }
-    assert lines("shuffled")[0]["condition"] == "repeat it twice"
-    assert lines("empty")[0]["condition"] == ""
+    shuffled = read_lines(log_dir, "evaluation_one-test-shuffled-7")
+    assert shuffled[0]["condition"] == "repeat it twice"
+    assert read_lines(log_dir, "evaluation_one-test-empty-7")[0]["condition"] == ""
+
+
+def test_text_and_its_log_probability_reach_metrics_of_both(tmp_path):
+    one = prepare("evaluation_aux")
+    scores = one.run(Gold(), step=0, log_dir=tmp_path)
+    assert scores == {"sum": -6.0, "length": len("AB") + len("LONG INPUT") + len("xx")}
+    lines = read_lines(tmp_path, "evaluation_aux-test-matched-0")
+    assert [line["score"] for line in lines] == [-1, -2, -3]
 
 
 def test_a_draw_of_examples_stays_the_same():
     inputs = []
 
-    def predict(conditions, encoder_tokens):
-        texts = shown(encoder_tokens)
-        inputs.append(texts)
-        return np.array([tokens(text.replace("i", "t"), 5) for text in texts])
+    class Model:
+        def generate(self, conditions, encoder_tokens):
+            texts = shown(encoder_tokens)
+            inputs.append(texts)
+            said = [tokens(text.replace("i", "t"), 5) for text in texts]
+            return np.array(said), np.zeros(len(said))
 
-    few = evaluation.Evaluation("evaluation_many", "test", LENGTHS, "inputs", 8)
+    few = prepare("evaluation_many", "inputs", num_examples=8)
     for step in range(2):
-        scores = few.run(predict, step=step)
-        assert scores == {"evaluation_many": {"exact_match": 100}}
-    again = evaluation.Evaluation("evaluation_many", "test", LENGTHS, "inputs", 8)
-    again.run(predict, step=0)
+        assert few.run(Model(), step=step) == {"exact_match": 100}
+    prepare("evaluation_many", "inputs", num_examples=8).run(Model(), step=0)
     assert inputs[0] == inputs[1] == inputs[2] != [f"i{i}" for i in range(8)]
     assert len(set(inputs[0])) == 8
 
 
 def test_misuse():
-    def make(name="evaluation_single", split="test", reads="condition", **lengths):
-        return evaluation.Evaluation(name, split, LENGTHS | lengths, reads)
-
-    single, inputs = make(), make(reads="inputs")
+    single, inputs = prepare("evaluation_single"), prepare(reads="inputs")
     gold = Gold(["evaluation_one"])
-    with pytest.raises(ValueError, match=r"two or more distinct.*got only 'upper'"):
-        single.run(gold, step=0, control="shuffled")
     with pytest.raises(ValueError, match=r"a control of \('matched',\) for a model"):
         inputs.run(gold, step=0, control="empty")
     with pytest.raises(ValueError, match=r"expected a control of .*got 'none'"):
         single.run(gold, step=0, control="none")
-    with pytest.raises(ValueError, match=r"\[2, T\], got float64 \[2, 3\]"):
-        single.run(lambda *_: np.zeros((2, 3)), step=0)
-    with pytest.raises(ValueError, match=r"\[2, T\], got int32 \[1, 3\]"):
-        single.run(lambda *_: np.zeros((1, 3), np.int32), step=0)
+    for said, got in ((np.zeros((2, 3)), "float64 [2, 3]"),
+                      (np.zeros((1, 3), np.int32), "int32 [1, 3]")):  # fmt: skip
+        gold.generate = lambda *_, said=said: (said, np.zeros(len(said)))
+        with pytest.raises(ValueError) as error:
+            single.run(gold, step=0)
+        assert str(error.value).endswith(f"integer tokens [2, T], got {got}")
     with pytest.raises(ValueError, match=r"expected reads to be one of .*got 'all'"):
-        make(reads="all")
+        prepare(reads="all")
     with pytest.raises(ValueError, match=r"the split 'train', got .*'test'"):
-        make(split="train")
+        evaluation.Evaluation("evaluation_one", "train", LENGTHS, "inputs")
     with pytest.raises(ValueError, match="with metrics"):
-        make("evaluation_no_metrics")
+        prepare("evaluation_no_metrics")
     with pytest.raises(ValueError, match=r"expected examples .*got none"):
-        make("evaluation_empty")
+        prepare("evaluation_empty")
     lengths = {"inputs": 6, "targets": 6}
     with pytest.raises(ValueError, match=r"lengths .*'condition'.*got .*inputs"):
-        evaluation.Evaluation("evaluation_single", "test", lengths, "condition")
+        prepare("evaluation_single", lengths=lengths)
+
+
+def test_tasks_are_found_by_mixture_name_and_pattern():
+    assert set(evaluation_tasks.of("evaluation_both", "test")) == set(ROWS)
+    assert evaluation_tasks.of("evaluation_one", "test") == ("evaluation_one",)
+    found = evaluation_tasks.of("evaluation_(one|two|no_metrics)", "test")
+    assert found == ("evaluation_one", "evaluation_two")
+    for pattern, got in (
+        ("evaluation_on", "names the nearest are evaluation_one"),
+        ("evaluation_no_m.*", "got {'evaluation_no_metrics': ['test']}"),
+        ("evaluation_(", "got 'evaluation_(': missing )"),
+    ):
+        with pytest.raises(ValueError) as error:
+            evaluation_tasks.of(pattern, "test")
+        assert got in str(error.value)
 
 
 def test_controls_without_seqio():
-    rows = {"a": np.array([[3, 1], [4, 1]]), "b": np.array([[5, 1], [3, 1]])}
-    texts = {"a": ["x", "y"], "b": ["z", "x"]}
-    conditions = controls.Conditions(rows, texts, eos_id=1)
-    assert conditions.shown("b", "matched")[1] == ["z", "x"]
-    assert conditions.shown("b", "shuffled")[1] == ["x", "y"]
-    assert conditions.shown("b", "shuffled")[0].tolist() == [[3, 1], [4, 1]]
-    assert (conditions.count("a"), conditions.count("b")) == (2, 2)
+    rows = np.array([[3, 1], [4, 1], [5, 1], [3, 1]])
+    conditions = controls.Conditions(rows, ["x", "y", "z", "x"], eos_id=1)
+    assert conditions.shown("matched")[1] == ["x", "y", "z", "x"]
+    assert conditions.shown("shuffled")[1] == ["y", "z", "x", "y"]
+    assert conditions.shown("shuffled")[0][:2].tolist() == [[4, 1], [5, 1]]
+    assert conditions.count == 3

@@ -99,6 +99,7 @@ def test_choices_are_ranked_whole(reads, tmp_path):
         "chosen": 0,
     }
     assert [line["chosen"] for line in lines] == [0, 2]
+    assert "targets" not in one.report()["truncated"]
 
 
 @pytest.mark.parametrize("reads", ["condition", "prompt"])
