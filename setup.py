@@ -35,6 +35,7 @@ CORE = [
     "PyYAML>=6",  # the files that they lie in
     "safetensors>=0.5",  # Hugging Face weights, saved task states
     "rich>=13",  # progress bars and tables
+    "tqdm>=4.60",  # progress of reading, as TensorFlow Datasets shows its own
     "matplotlib>=3.8",  # pictures in reports
 ]
 

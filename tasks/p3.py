@@ -174,11 +174,16 @@ def postprocess(
 
 
 def _held_out() -> list[tuple[str, str]]:
-    """The members of `p3_t0_eval`, if it is registered, and the metric that counts."""
+    """The members of `p3_t0_eval`, if it is registered, and the metric that counts.
+
+    A data set without any prompt is a member, too: the average misses it.
+    """
     if p3_lists.HELD_OUT not in seqio.MixtureRegistry.names():
         return []
-    mixture = seqio.MixtureRegistry.get(p3_lists.HELD_OUT)
-    return [(task.name, "accuracy") for task in mixture.tasks]
+    names = [task.name for task in seqio.MixtureRegistry.get(p3_lists.HELD_OUT).tasks]
+    present = [name.removeprefix(_PREFIX) for name in names]
+    absent = p3_lists.missing(p3_lists.HELD_OUT, present)
+    return [(n, "accuracy") for n in (*names, *(f"{_PREFIX}{set_}" for set_ in absent))]
 
 
 BENCHMARKS = averages.register(

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import hyperx
-from hyperx.cli import configured, direct
+from hyperx.cli import configured, data, direct
 
 COMMANDS = (
     configured.add_train,
@@ -19,6 +19,8 @@ COMMANDS = (
     direct.add_tune,
     configured.add_inspect,
     direct.add_import,
+    data.add_cache,
+    data.add_data,
     direct.add_demo,
 )
 

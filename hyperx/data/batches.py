@@ -1,15 +1,9 @@
 """Training batches of G conditions x R rows: a pure function of (seed, step).
 
-Rows with equal condition form a pool. In every epoch each pool is permuted and cut
-into chunks of R rows, the last one filled up by wrapping round; G consecutive chunks
-of the shuffled epoch make a batch. So the position in the data is just the step.
-
-In a mixture every task has its own endless stream of such epochs, and a *virtual*
-epoch takes from each stream a share of chunks in proportion to the task's rate. With a
-single task the virtual epoch is the epoch.
+`hyperx.data.chunks` says which rows; here they become arrays. So the position in the
+data is just the step.
 """
 
-import functools
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +11,7 @@ from concurrent import futures
 
 import numpy as np
 
+from hyperx.data import chunks
 from hyperx.data import examples as examples_lib
 
 DECODER_START_ID = 0
@@ -94,7 +89,9 @@ class GroupedBatches:
         self._groups = groups
         self._local_groups = groups // process_count
         self._first_group = process_index * self._local_groups
-        self._chunks = _Chunks(examples, rows, seed, by_condition=reads in CONDITIONED)
+        self._chunks = chunks.Chunks(
+            examples, rows, seed, by_condition=reads in CONDITIONED
+        )
 
     @property
     def chunks_per_epoch(self) -> int:
@@ -132,7 +129,7 @@ class GroupedBatches:
         targets = self._pad("targets", rows)
         inputs = np.roll(targets, 1, axis=-1)
         inputs[..., 0] = DECODER_START_ID
-        lengths = self._examples.features["targets"].lengths[rows]
+        lengths = self._examples.features["targets"].lengths_of(rows)
         real = np.arange(targets.shape[-1]) < lengths[..., None]
         return {
             "decoder_input_tokens": inputs,
@@ -195,78 +192,3 @@ def _check(
                 f"expected {name} of at most {feature_lengths[name]} tokens, "
                 f"got examples loaded with up to {longest}"
             )
-
-
-class _Chunks:
-    """The endless sequence of chunks; each is the numbers of R rows of one pool."""
-
-    def __init__(
-        self, examples: examples_lib.Examples, rows: int, seed: int, by_condition: bool
-    ):
-        pools = examples.condition_of_row if by_condition else examples.task_of_row
-        self._streams = [
-            _TaskChunks(
-                np.flatnonzero(examples.task_of_row == task), pools, rows, (seed, task)
-            )
-            for task in range(len(examples.tasks))
-        ]
-        self._key = (seed, len(examples.tasks))
-        total = sum(stream.per_epoch for stream in self._streams)
-        shares = np.rint(total * examples.rates).astype(int)
-        self._shares = np.maximum(shares, examples.rates > 0).tolist()
-        self.per_epoch = sum(self._shares)
-        # A batch may begin in one epoch and end in the next.
-        self._epoch = functools.lru_cache(maxsize=2)(self._arrange)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        epoch, position = divmod(index, self.per_epoch)
-        return self._epoch(epoch)[position]
-
-    def _arrange(self, epoch: int) -> np.ndarray:
-        """All chunks of a virtual epoch in order: [chunks, R] row numbers."""
-        chunks = [
-            stream.take(epoch * share, share)
-            for stream, share in zip(self._streams, self._shares, strict=True)
-            if share
-        ]
-        return _random(*self._key, epoch).permutation(np.concatenate(chunks))
-
-
-class _TaskChunks:
-    """The endless sequence of chunks of one task, one shuffled epoch after another."""
-
-    def __init__(
-        self,
-        row_numbers: np.ndarray,
-        pools: np.ndarray,
-        rows: int,
-        key: tuple[int, ...],
-    ):
-        self._row_numbers = row_numbers
-        self._key = key
-        _, self._pools, sizes = np.unique(
-            pools[row_numbers], return_inverse=True, return_counts=True
-        )
-        chunks = -(-sizes // rows)
-        pool = np.repeat(np.arange(len(sizes)), chunks)  # of each chunk
-        number = np.arange(chunks.sum()) - (np.cumsum(chunks) - chunks)[pool]
-        within = (number[:, None] * rows + np.arange(rows)) % sizes[pool, None]
-        # [chunks, R] places in a list of the rows that is sorted by pool.
-        self._places = within + (np.cumsum(sizes) - sizes)[pool, None]
-        self.per_epoch = len(self._places)
-
-    def take(self, start: int, count: int) -> np.ndarray:
-        """Chunks `start` to `start + count - 1`: [count, R] row numbers."""
-        first, last = start // self.per_epoch, (start + count - 1) // self.per_epoch
-        chunks = np.concatenate([self._epoch(e) for e in range(first, last + 1)])
-        return chunks[start - first * self.per_epoch :][:count]
-
-    def _epoch(self, epoch: int) -> np.ndarray:
-        random = _random(*self._key, epoch)
-        shuffled = random.permutation(len(self._row_numbers))
-        by_pool = shuffled[np.argsort(self._pools[shuffled], kind="stable")]
-        return random.permutation(self._row_numbers[by_pool][self._places])
-
-
-def _random(*key: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

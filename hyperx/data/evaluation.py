@@ -68,8 +68,9 @@ class Evaluation:
         `prompt` or `inputs`.
       num_examples: if given, a random draw (the same each time) of so many examples.
       known_tasks: the names that number the tasks, if the model reads those.
-      others: names of other tasks, in order: where all rows have one condition, the
-        first one of the next of these that has another is what `shuffled` shows.
+      others: splits of other tasks by name, in order: where all rows have one
+        condition, the first one of the next of these that has another is what
+        `shuffled` shows.
 
     Raises:
       ValueError: the task lacks the split, metrics, a feature or a length, or has score
@@ -85,9 +86,9 @@ class Evaluation:
         num_examples: int | None = None,
         *,
         known_tasks: Sequence[str] = (),
-        others: Sequence[str] = (),
+        others: Mapping[str, str] | None = None,
     ):
-        evaluation_tasks.of(name, split)  # Checks.
+        evaluation_tasks.of(name, [split])  # Checks.
         self._task = seqio.TaskRegistry.get(name)
         self._split, self._reads = split, reads
         self._wanted = evaluation_tasks.outputs(self._task)
@@ -102,11 +103,12 @@ class Evaluation:
             async_compute_metrics=False,
         )
         reader = Reader(reads, feature_lengths, known_tasks)
+        following = tuple((others or {}).items())
         self._rows = Rows(
             self._task,
             list(self._evaluator.cached_task_datasets[name].as_numpy_iterator()),
             reader,
-            lambda: (reader.condition(*first(other, split)) for other in others),
+            lambda: (reader.condition(*first(*other)) for other in following),
             ranked=ModelOutputType.SCORE in self._wanted,
         )
 

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import seqio
 from seqio.metrics import ModelOutputType
@@ -9,25 +10,33 @@ from seqio.metrics import ModelOutputType
 DECODED = {ModelOutputType.PREDICTION, ModelOutputType.PREDICTION_WITH_AUX}
 
 
-def of(which: str, split: str) -> tuple[str, ...]:
-    """Names of the tasks that can be evaluated among those that are meant.
+def of(which: str, splits: Sequence[str]) -> dict[str, str]:
+    """The tasks that can be evaluated among those that are meant, and their splits.
 
     Args:
       which: the name of a registered mixture or task, or else a regular expression of
         the whole names of registered tasks.
-      split: that they must have.
+      splits: the first of these that a task has is evaluated.
+
+    Returns:
+      The split by name of the task.
 
     Raises:
-      ValueError: none has metrics and the split, or `which` means none.
+      ValueError: none has metrics and such a split, or `which` means none.
     """
     if which in (*seqio.MixtureRegistry.names(), *seqio.TaskRegistry.names()):
         meant = seqio.get_subtasks(seqio.get_mixture_or_task(which))
     else:
         meant = _matching(which)
-    found = tuple(t.name for t in meant if split in t.splits and t.metric_objs)
+    found = {
+        task.name: next(split for split in splits if split in task.splits)
+        for task in meant
+        if task.metric_objs and not set(task.splits).isdisjoint(splits)
+    }
     if not found:
+        named = " or ".join(map(repr, splits))
         raise ValueError(
-            f"expected a task of {which!r} with metrics and the split {split!r}, got "
+            f"expected a task of {which!r} with metrics and the split {named}, got "
             f"{ ({task.name: list(task.splits) for task in meant}) }"
         )
     return found

@@ -1,56 +1,23 @@
-"""A seqio task or mixture, tokenised once and kept compactly in memory."""
+"""A seqio task or mixture, tokenised once; its tokens wait in a file.
+
+What stays in memory is a few numbers for each row: hundreds of tasks of millions of
+tokens fit wherever the disk has room for them.
+"""
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import seqio
-import tensorflow as tf
 import tqdm
 
+from hyperx.data import cache, reading
+from hyperx.data.ragged import Ragged, Spool, truncate
+
 CONDITION = "condition"
-_TASK = "task"  # an example may tell its task, where a seqio task holds several
-_READ_ROWS = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class Ragged:
-    """Token sequences end to end: number i is `tokens[offsets[i] : offsets[i + 1]]`."""
-
-    tokens: np.ndarray  # [total] int32
-    offsets: np.ndarray  # [N + 1] int64
-
-    @classmethod
-    def join(cls, flats: Sequence[np.ndarray], lengths: Sequence[np.ndarray]):
-        """From pieces: flat tokens and the lengths of the sequences within them."""
-        offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
-        return cls(np.concatenate([np.zeros(0, np.int32), *flats]), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not 0 <= index < len(self):
-            raise IndexError(f"expected an index below {len(self)}, got {index}")
-        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
-
-    @property
-    def max_length(self) -> int:
-        return int(self.lengths.max(initial=0))
-
-    @functools.cached_property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-    def pad(self, indices: np.ndarray, length: int) -> np.ndarray:
-        """The sequences at `indices` [...], padded with 0: [..., length] int32."""
-        padded = np.zeros((indices.size, length), np.int32)
-        starts = self.offsets[indices.ravel()].tolist()
-        stops = self.offsets[indices.ravel() + 1].tolist()
-        for row, start, stop in zip(padded, starts, stops, strict=True):
-            row[: stop - start] = self.tokens[start:stop]
-        return padded.reshape(*indices.shape, length)
+# A text may be continued from nothing; what else is read or written is there.
+_MAY_BE_EMPTY = frozenset({"inputs"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +78,7 @@ def load(
     *,
     feature_lengths: Mapping[str, int],
     use_cached: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
     tasks: Sequence[str] | None = None,
     progress: bool = True,
 ) -> Examples:
@@ -124,89 +92,54 @@ def load(
       split: such as "train". Tasks of a mixture that lack it are left out, as in seqio.
       feature_lengths: the features to keep and their greatest lengths, EOS included.
       use_cached: whether to read seqio's cache of the tasks.
+      cache_dir: a folder of caches to look in beside those that seqio knows.
       tasks: names of tasks; if given, the condition of a row is the number of its task
         among them, in the place of the feature. A row's task is what the example says
         in `task`, or else the name of the seqio task.
       progress: whether to show a bar, if standard error is a terminal.
 
     Raises:
-      ValueError: a feature is missing, a task is not in `tasks`, or there are no rows.
+      ValueError: a feature or a cache is missing, a row's task is not in `tasks`, a
+        task has no rows or nothing in them, or a mixing rate is none.
+      OSError: there is no room for the tokens.
     """
-    provider = seqio.get_mixture_or_task(mixture_or_task_name)
-    subtasks = seqio.get_subtasks(provider)
-    subtasks = [task for task in subtasks if split in task.splits]
-    if not subtasks:
-        raise ValueError(
-            f"expected a split of {mixture_or_task_name} ({sorted(provider.splits)}), "
-            f"got {split!r}"
-        )
-    mixed = isinstance(provider, seqio.Mixture)
-    rates = np.array([provider.get_rate(t) if mixed else 1.0 for t in subtasks])
+    _check_lengths(feature_lengths)
+    cache.use(cache_dir)
+    subtasks = reading.subtasks(mixture_or_task_name, split)
+    if use_cached:
+        for task in subtasks:
+            cache.check(task, split)
+    rates = reading.mixing_rates(mixture_or_task_name, subtasks)
+    read = [name for name in feature_lengths if tasks is None or name != CONDITION]
     collector = _Collector(feature_lengths)
     with tqdm.tqdm(
         desc=f"{mixture_or_task_name} {split}",
         unit=" rows",
         disable=None if progress else True,
     ) as bar:
-        for index, task in enumerate(subtasks):
-            before = collector.rows
-            for batch in _read(task, split, feature_lengths, use_cached, tasks):
-                bar.update(collector.add(index, batch))
-            if collector.rows == before:
-                raise ValueError(
-                    f"expected rows in split {split!r} of task {task.name}, got none"
-                )
+        for task in subtasks:
+            collector.begin()
+            for told, batch in reading.read(task, split, read, use_cached=use_cached):
+                if tasks is not None:
+                    batch[CONDITION] = _numbers(told, tasks)
+                bar.update(collector.add(batch))
+            collector.check(f"task {task.name}, split {split!r}")
     return collector.finish([task.name for task in subtasks], rates)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sequences:
-    """One feature of consecutive rows, as read."""
-
-    tokens: np.ndarray  # [total] int32
-    lengths: np.ndarray  # [N] int64
-    eos: int | None  # the EOS id, if the feature ends in one
-
-
-def _read(
-    task: seqio.Task,
-    split: str,
-    names: Iterable[str],
-    use_cached: bool,
-    tasks: Sequence[str] | None,
-) -> Iterator[dict[str, _Sequences]]:
-    if tasks is not None:
-        names = [name for name in names if name != CONDITION]
-    missing = set(names) - set(task.output_features)
-    if missing:
-        raise ValueError(
-            f"expected features among {sorted(task.output_features)} of task "
-            f"{task.name}, got {sorted(missing)}"
-        )
-    eos = {name: _eos_id(task.output_features[name]) for name in names}
-    dataset = task.get_dataset(
-        None, split, use_cached=use_cached, shuffle=False, num_epochs=1
-    )
-    dataset = dataset.map(
-        lambda row: (
-            {name: row[name] for name in eos} | {_TASK: row.get(_TASK, task.name)}
-        )
-    )
-    for batch in dataset.ragged_batch(_READ_ROWS).prefetch(tf.data.AUTOTUNE):
-        told = batch.pop(_TASK).numpy()
-        read = {
-            name: _Sequences(
-                value.flat_values.numpy().astype(np.int32),
-                np.diff(value.row_splits.numpy()),
-                eos[name],
+def _check_lengths(feature_lengths: Mapping[str, int]) -> None:
+    for name, length in feature_lengths.items():
+        if length < 1:
+            raise ValueError(
+                f"expected lengths of at least 1 (TASK_FEATURE_LENGTHS), got {length} "
+                f"for {name}"
             )
-            for name, value in batch.items()
-        }
-        if tasks is not None:
-            numbers = [task_number(name.decode(), tasks) for name in told]
-            ones = np.ones(len(numbers), np.int64)
-            read[CONDITION] = _Sequences(np.array(numbers, np.int32), ones, None)
-        yield read
+
+
+def _numbers(told: Sequence[str], tasks: Sequence[str]) -> reading.Sequences:
+    """The numbers of the rows' tasks, each a sequence of one."""
+    numbers = np.array([task_number(name, tasks) for name in told], np.int32)
+    return reading.Sequences(numbers, np.ones(len(numbers), np.int64), None)
 
 
 def task_number(name: str, tasks: Sequence[str]) -> int:
@@ -223,86 +156,79 @@ def task_number(name: str, tasks: Sequence[str]) -> int:
     return tasks.index(name)
 
 
-def _eos_id(feature: seqio.Feature) -> int | None:
-    return feature.vocabulary.eos_id if feature.add_eos else None
-
-
 class _Collector:
     """Gathers the rows of one task after the other."""
 
     def __init__(self, feature_lengths: Mapping[str, int]):
-        self.rows = 0
         self._limits = dict(feature_lengths)
-        self._pieces = {name: ([], []) for name in feature_lengths}
+        self._tokens = {name: Spool() for name in feature_lengths}
+        self._lengths: dict[str, list[np.ndarray]] = {n: [] for n in feature_lengths}
         self._truncated = dict.fromkeys(feature_lengths, 0)
         self._longest = dict.fromkeys(feature_lengths, 0)
-        self._conditions: dict[tuple[int, bytes], int] = {}
+        self._conditions = 0
         self._condition_of_row: list[np.ndarray] = []
-        self._task_of_row: list[np.ndarray] = []
+        self._rows: list[int] = []  # of each task
 
-    def add(self, task: int, batch: Mapping[str, _Sequences]) -> int:
-        """Adds consecutive rows of a task; returns how many."""
+    def begin(self) -> None:
+        """What is added from here on are rows of the next task."""
+        self._rows.append(0)
+        self._empty = set(self._limits) - _MAY_BE_EMPTY
+        self._known: dict[bytes, int] = {}  # numbers of the task's conditions
+
+    def add(self, batch: Mapping[str, reading.Sequences]) -> int:
+        """Adds consecutive rows; returns how many."""
         for name, read in batch.items():
             limit = self._limits[name]
             self._truncated[name] += int((read.lengths > limit).sum())
             self._longest[name] = max(self._longest[name], int(read.lengths.max()))
+            if not read.empty:
+                self._empty.discard(name)
             tokens, lengths = truncate(read.tokens, read.lengths, limit, read.eos)
             if name == CONDITION:
-                tokens, lengths = self._keep_new_conditions(task, tokens, lengths)
-            self._pieces[name][0].append(tokens)
-            self._pieces[name][1].append(lengths)
+                tokens, lengths = self._keep_new_conditions(tokens, lengths)
+            self._tokens[name].append(tokens)
+            self._lengths[name].append(lengths.astype(np.int32))
         count = len(read.lengths)
-        self._task_of_row.append(np.full(count, task, np.int32))
-        self.rows += count
+        self._rows[-1] += count
         return count
 
     def _keep_new_conditions(
-        self, task: int, tokens: np.ndarray, lengths: np.ndarray
+        self, tokens: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         new, ids = [np.zeros(0, np.int32)], []
         for sequence in np.split(tokens, np.cumsum(lengths)[:-1]):
-            size = len(self._conditions)
-            ids.append(self._conditions.setdefault((task, sequence.tobytes()), size))
-            if ids[-1] == size:
+            # Told apart by 16 bytes, which fit in memory where all conditions do not.
+            key = hashlib.blake2b(sequence.tobytes(), digest_size=16).digest()
+            ids.append(self._known.setdefault(key, self._conditions))
+            if ids[-1] == self._conditions:
+                self._conditions += 1
                 new.append(sequence)
         self._condition_of_row.append(np.array(ids, np.int32))
         new_lengths = np.array([len(sequence) for sequence in new[1:]], np.int64)
         return np.concatenate(new), new_lengths
 
+    def check(self, place: str) -> None:
+        """Raises ValueError if the task has no rows, or nothing in them."""
+        if not self._rows[-1]:
+            raise ValueError(f"expected rows in {place}, got none")
+        if self._empty:
+            raise ValueError(
+                f"expected text in {' and '.join(sorted(self._empty))} of {place}, got "
+                f"nothing in any of its {self._rows[-1]:,} rows"
+            )
+
     def finish(self, tasks: Sequence[str], rates: np.ndarray) -> Examples:
-        conditions = self._condition_of_row or [np.zeros(self.rows, np.int32)]
+        conditions = self._condition_of_row or [np.zeros(sum(self._rows), np.int32)]
+        numbers = np.arange(len(tasks), dtype=np.int32)
         return Examples(
             tasks=tuple(tasks),
-            rates=rates / rates.sum(),
-            task_of_row=np.concatenate(self._task_of_row),
+            rates=rates,
+            task_of_row=np.repeat(numbers, self._rows),
             condition_of_row=np.concatenate(conditions),
-            features={name: Ragged.join(*p) for name, p in self._pieces.items()},
+            features={
+                name: Ragged.of(spool.finish(), self._lengths[name])
+                for name, spool in self._tokens.items()
+            },
             truncated=self._truncated,
             longest=self._longest,
         )
-
-
-def truncate(
-    tokens: np.ndarray, lengths: np.ndarray, limit: int, eos: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts flat sequences to `limit` tokens; those that ended in `eos` still do.
-
-    Args:
-      tokens: [total] the sequences end to end.
-      lengths: [N] their lengths.
-      limit: the greatest length to keep.
-      eos: the EOS id, or None to just cut.
-
-    Returns:
-      (tokens, lengths) of the cut sequences.
-    """
-    long = lengths > limit
-    if not long.any():
-        return tokens, lengths
-    ends = np.cumsum(lengths)
-    position = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)
-    kept, kept_lengths = tokens[position < limit], np.minimum(lengths, limit)
-    if eos is not None:
-        ended = long & (tokens[ends - 1] == eos)
-        kept[np.cumsum(kept_lengths)[ended] - 1] = eos
-    return kept, kept_lengths

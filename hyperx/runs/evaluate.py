@@ -27,7 +27,7 @@ class Evaluator:
     Args:
         mixture_or_task_name: a name in the seqio registries, or a regular expression of
             names of tasks.
-        split: of them.
+        split: of them; of several, the first that a task has.
         feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``.
         num_examples: examples per task; all if None.
         groups: conditions that are computed together.
@@ -37,7 +37,7 @@ class Evaluator:
 
     Attributes:
         name: of what is evaluated, for files.
-        split: of it.
+        split: of it, or several joined.
         num_examples: per task, or None.
     """
 
@@ -45,7 +45,7 @@ class Evaluator:
         self,
         *,
         mixture_or_task_name: str,
-        split: str = "test",
+        split: str | Sequence[str] = "test",
         feature_lengths: Mapping[str, int],
         num_examples: int | None = None,
         groups: int = 8,
@@ -55,7 +55,8 @@ class Evaluator:
     ) -> None:
         del registered
         self.name = re.sub(r"[^\w.:-]+", "_", mixture_or_task_name)[:100]
-        self.split = split
+        self._splits = (split,) if isinstance(split, str) else tuple(split)
+        self.split = "-".join(self._splits)
         self.num_examples = num_examples
         self._which = mixture_or_task_name
         self._lengths = dict(feature_lengths)
@@ -68,17 +69,22 @@ class Evaluator:
     @functools.cached_property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks with metrics and the split."""
-        return evaluation_tasks.of(self._which, self.split)
+        return tuple(self._split_of)
 
-    def others(self, task: str) -> tuple[str, ...]:
-        """The other tasks that are not left out, from the next one on."""
+    @functools.cached_property
+    def _split_of(self) -> dict[str, str]:
+        return evaluation_tasks.of(self._which, self._splits)
+
+    def others(self, task: str) -> dict[str, str]:
+        """The other tasks that are not left out, from the next one on; their splits."""
         number = self.tasks.index(task)
         others = self.tasks[number + 1 :] + self.tasks[:number]
-        return tuple(name for name in others if name not in self._left_out)
+        left = [name for name in others if name not in self._left_out]
+        return {name: self._split_of[name] for name in left}
 
     def check(self, task: str) -> None:
         """Reads the first example of a task: what is missing is found early."""
-        evaluation_rows.first(task, self.split)
+        evaluation_rows.first(task, self._split_of[task])
 
     def leave_out(self, task: str) -> None:
         """Takes no condition of a task to shuffle others with; it cannot be read."""
@@ -140,7 +146,7 @@ class Evaluator:
         """All that decides over the metrics of a model on a task, for JSON."""
         settings = {
             "task": task,
-            "split": self.split,
+            "split": self._split_of[task],
             "control": control,
             "feature_lengths": self._lengths,
             "num_examples": self.num_examples,
@@ -164,7 +170,7 @@ class Evaluator:
     def _prepare(self, task: str, reads: str, known: tuple[str, ...]) -> Evaluation:
         return Evaluation(
             task,
-            self.split,
+            self._split_of[task],
             self._lengths,
             reads,
             self.num_examples,

@@ -42,6 +42,7 @@ class TrainingData:
         rows: rows that share a condition (R).
         seed: orders the data.
         use_cached: whether to read seqio's cache.
+        cache_dir: where it is looked for first; ``hyperx cache`` writes one.
         registered: tasks that a configuration registered on the way here.
     """
 
@@ -52,6 +53,7 @@ class TrainingData:
     rows: int = 1
     seed: int = 0
     use_cached: bool = False
+    cache_dir: str | None = None
     registered: Sequence[str] = ()
 
     @property
@@ -88,6 +90,7 @@ class TrainingData:
             self.split,
             feature_lengths={name: lengths[name] for name in features},
             use_cached=self.use_cached,
+            cache_dir=self.cache_dir,
             tasks=method.tasks if reads == "task" else None,
         )
         logger.info("training on %s", examples.summary())

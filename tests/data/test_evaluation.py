@@ -153,14 +153,14 @@ def test_a_single_condition_is_shuffled_with_the_next_tasks_first_other_one():
     model = Gold()
     others = ["evaluation_two", "evaluation_third", "evaluation_many"]
     for order in (others, others[::-1]):
-        single = prepare("evaluation_single", others=order)
+        single = prepare("evaluation_single", others=dict.fromkeys(order, "test"))
         assert single.has("shuffled")
         single.run(model, step=0, control="shuffled")
     # The first of evaluation_two is the same.
     conditions = [shown(conditions) for conditions, _ in model.calls]
     assert conditions == [["pick", "pick"], ["c0", "c0"]]
     for others in ([], ["evaluation_two"]):
-        single = prepare("evaluation_single", others=others)
+        single = prepare("evaluation_single", others=dict.fromkeys(others, "test"))
         assert not single.has("shuffled")
         assert single.has("empty")
         with pytest.raises(ValueError, match=r"two or more distinct.*only 'upper'"):
@@ -247,17 +247,18 @@ def test_misuse():
 
 
 def test_tasks_are_found_by_mixture_name_and_pattern():
-    assert set(evaluation_tasks.of("evaluation_both", "test")) == set(ROWS)
-    assert evaluation_tasks.of("evaluation_one", "test") == ("evaluation_one",)
-    found = evaluation_tasks.of("evaluation_(one|two|no_metrics)", "test")
-    assert found == ("evaluation_one", "evaluation_two")
+    assert set(evaluation_tasks.of("evaluation_both", ["test"])) == set(ROWS)
+    one = evaluation_tasks.of("evaluation_one", ["validation", "test"])
+    assert one == {"evaluation_one": "test"}
+    found = evaluation_tasks.of("evaluation_(one|two|no_metrics)", ["test"])
+    assert list(found) == ["evaluation_one", "evaluation_two"]
     for pattern, got in (
         ("evaluation_on", "names the nearest are evaluation_one"),
         ("evaluation_no_m.*", "got {'evaluation_no_metrics': ['test']}"),
         ("evaluation_(", "got 'evaluation_(': missing )"),
     ):
         with pytest.raises(ValueError) as error:
-            evaluation_tasks.of(pattern, "test")
+            evaluation_tasks.of(pattern, ["test"])
         assert got in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""Loading seqio tasks and mixtures into memory, and what truncation does."""
+"""Loading seqio tasks and mixtures, where their tokens wait, and what is cut."""
 
 import numpy as np
 import pytest
@@ -21,20 +21,37 @@ def registered():
     """A mixture of two worlds, one of them with validation only; an empty task."""
     rates = [("toyworld", 3.0), ("toyworld_tasks", lambda task: 1.0)]
     seqio.MixtureRegistry.add("examples_mixture", rates)
-    vocabulary = vocabularies.get("toyworld")
-    seqio.TaskRegistry.add(
-        "examples_empty",
-        source=seqio.FunctionDataSource(_nothing, splits=["train"]),
-        preprocessors=[seqio.preprocessors.tokenize],
-        output_features={"targets": seqio.Feature(vocabulary)},
-    )
+    add("examples_empty", {"targets": tf.zeros([0], tf.string)})
+    add("examples_silent", {"inputs": ["a", ""], "targets": ["", ""]})
+    add("examples_long", {"inputs": ["a " * 100_000, "b"], "targets": ["", "a"]})
+    seqio.MixtureRegistry.add("examples_unknown", [("examples_long", by_number)])
+    seqio.MixtureRegistry.add("examples_never", [("examples_long", 0.0)])
     yield
-    seqio.MixtureRegistry.remove("examples_mixture")
-    seqio.TaskRegistry.remove("examples_empty")
+    for name in ("mixture", "unknown", "never"):
+        seqio.MixtureRegistry.remove(f"examples_{name}")
+    for name in ("empty", "silent", "long"):
+        seqio.TaskRegistry.remove(f"examples_{name}")
 
 
-def _nothing(split, shuffle_files):
-    return tf.data.Dataset.from_tensor_slices({"targets": tf.zeros([0], tf.string)})
+by_number = seqio.mixing_rate_num_examples
+
+
+def add(name, columns):
+    """A task of words, with EOS, whose source does not know its number of rows."""
+
+    def dataset(split, shuffle_files):
+        return tf.data.Dataset.from_tensor_slices(columns)
+
+    feature = seqio.Feature(vocabularies.get("toyworld"), add_eos=True)
+    seqio.TaskRegistry.add(
+        name,
+        source=seqio.FunctionDataSource(dataset, splits=["train"]),
+        preprocessors=[
+            seqio.preprocessors.tokenize,
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features=dict.fromkeys(columns, feature),
+    )
 
 
 def test_rows_equal_the_task(loaded):
@@ -75,17 +92,6 @@ def test_report_counts_what_was_cut(loaded):
         assert short.features["inputs"][i][-1] == 1
 
 
-def test_truncate_by_hand():
-    tokens = np.array([5, 6, 7, 1, 8, 1, 9, 9, 9], np.int32)
-    kept, lengths = examples.truncate(tokens, np.array([4, 2, 3]), 2, eos=1)
-    assert lengths.tolist() == [2, 2, 2]
-    # The third did not end in EOS, so it does not get one.
-    assert kept.tolist() == [5, 1, 8, 1, 9, 9]
-    assert tokens.tolist() == [5, 6, 7, 1, 8, 1, 9, 9, 9]
-    kept, _ = examples.truncate(tokens, np.array([4, 2, 3]), 2, eos=None)
-    assert kept.tolist() == [5, 6, 8, 1, 9, 9]
-
-
 def test_truncate_equals_seqio():
     short = {"condition": 3, "inputs": 4, "prompt": 7, "targets": 4}
     ours = examples.load("toyworld", "test", feature_lengths=short)
@@ -95,21 +101,6 @@ def test_truncate_equals_seqio():
     for i, row in enumerate(dataset.as_numpy_iterator()):
         for name in ("inputs", "prompt", "targets"):
             np.testing.assert_array_equal(ours.features[name][i], row[name])
-
-
-def test_ragged_pads():
-    ragged = examples.Ragged.join(
-        [np.array([1, 2, 3], np.int32), np.array([4], np.int32)],
-        [np.array([2, 0, 1]), np.array([1])],
-    )
-    assert len(ragged) == 4
-    assert ragged.max_length == 2
-    assert ragged.pad(np.array([[0, 1], [3, 2]]), 3).tolist() == [
-        [[1, 2, 0], [0, 0, 0]],
-        [[4, 0, 0], [3, 0, 0]],
-    ]
-    with pytest.raises(IndexError, match="below 4, got 4"):
-        ragged[4]
 
 
 def test_mixture_keeps_rates_and_tasks_apart():
@@ -122,16 +113,60 @@ def test_mixture_keeps_rates_and_tasks_apart():
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "feature", "message"),
+    ("name", "split", "lengths", "message"),
     [
-        ("toyworld", "dev", "inputs", "got 'dev'"),
-        ("toyworld", "test", "choices", "got .*choices"),
-        ("examples_empty", "train", "targets", "expected rows in split 'train'"),
+        ("toywrld", "test", {"inputs": 8}, "got 'toywrld'; did you mean toyworld"),
+        ("toyworld", "dev", {"inputs": 8}, "got 'dev'"),
+        ("toyworld", "test", {"choices": 8}, "got .*choices"),
+        ("toyworld", "test", {"inputs": 0}, "at least 1 .*got 0 for inputs"),
+        ("examples_empty", "train", {"targets": 8}, "expected rows .*split 'train'"),
+        (
+            "examples_silent",
+            "train",
+            {"inputs": 8, "targets": 8},
+            "text in targets of task examples_silent.*nothing in any of its 2 rows",
+        ),
+        ("examples_unknown", "train", {"inputs": 8}, "rate of examples_long .*cache"),
+        ("examples_never", "train", {"inputs": 8}, "one above, got 0.0 for examples_l"),
     ],
 )
-def test_refuses(name, split, feature, message):
+def test_refuses(name, split, lengths, message):
     with pytest.raises(ValueError, match=message):
-        examples.load(name, split, feature_lengths={feature: 8})
+        examples.load(name, split, feature_lengths=lengths)
+
+
+def test_what_is_very_long_is_cut_and_counted():
+    lengths = {"inputs": 16, "targets": 4}
+    loaded = examples.load("examples_long", "train", feature_lengths=lengths)
+    assert loaded.report()["inputs"] == {"truncated": 1, "max_length": 100_001}
+    first, second = (loaded.features["inputs"][i].tolist() for i in range(2))
+    assert (len(first), first[-1], len(second)) == (16, 1, 2)
+    # A row may say nothing, if not all do.
+    assert loaded.features["targets"][0].tolist() == [1]
+
+
+def test_a_fault_of_the_data_tells_the_task():
+    add("examples_faulty", {"targets": ["a", "abc"]})  # no word of the vocabulary
+    with pytest.raises(ValueError, match="^examples_faulty, split 'train': .*words"):
+        examples.load("examples_faulty", "train", feature_lengths={"targets": 4})
+    seqio.TaskRegistry.remove("examples_faulty")
+
+
+def test_features_of_one_static_length():
+    feature = seqio.Feature(seqio.PassThroughVocabulary(9), add_eos=False)
+    seqio.TaskRegistry.add(
+        "examples_static",
+        source=seqio.FunctionDataSource(
+            lambda split, shuffle_files: tf.data.Dataset.from_tensor_slices(
+                {"targets": np.arange(6, dtype=np.int32).reshape(2, 3)}
+            ),
+            splits=["train"],
+        ),
+        output_features={"targets": feature},
+    )
+    loaded = examples.load("examples_static", "train", feature_lengths={"targets": 2})
+    assert [loaded.features["targets"][i].tolist() for i in (0, 1)] == [[0, 1], [3, 4]]
+    seqio.TaskRegistry.remove("examples_static")
 
 
 def test_tasks_in_the_place_of_conditions():

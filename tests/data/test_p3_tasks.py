@@ -133,7 +133,10 @@ def test_ranked_rows_and_their_metric(root):
     assert metric(targets, scores) == {"accuracy": 50.0}
     (benchmark,) = p3_tasks.BENCHMARKS
     assert benchmark in averages.registered()
-    figures = benchmark.of({name: {"accuracy": 50.0}})
+    values = {name: {"accuracy": 50.0}}
+    with pytest.raises(ValueError, match="got none of .*p3_super_glue_copa/accuracy"):
+        benchmark.of(values)  # of prompts of one data set
+    figures = benchmark.of(values, allow_missing=True)
     assert figures["super_glue_rte"] == figures["mean"] == 50.0
 
 
