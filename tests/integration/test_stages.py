@@ -166,7 +166,9 @@ def test_learning_from_a_teacher_and_from_other_words(tmp_path):
     assert before.keys() == after.keys()
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
-    with pytest.raises(ValueError, match="vocabulary 'bytes' in .*, got 'toyworld'"):
+    with pytest.raises(
+        ValueError, match="vocabulary of .*teacher, 'toyworld', got 'bytes'"
+    ):
         run(
             ["runs/c4.gin", BYTES, HINT, "objectives/distillation.gin"],
             tmp_path / "other",

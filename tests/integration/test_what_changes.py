@@ -70,7 +70,7 @@ def test_one_step_of_hint_from_a_plain_model(plain, initial, tmp_path, caplog, f
         ({"FROZEN": ("",)}, "expected something to train"),
         ({"VOCAB_SIZE": 100}, "expected VOCAB_SIZE of at least"),
         ({"MIXTURE_OR_TASK_NAME": "toywrld"}, "toywrld"),
-        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "expected a checkpoint in nowhere"),
+        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "imported model in nowhere"),
         ({"ADAPTER_SIZE": 0, "PREFIX_LENGTH": 0, "hint__Hint__fusion": False},
          "expected at least one of adapters, prefixes and fusion"),
         ({"TASK_FEATURE_LENGTHS": {"inputs": 8, "targets": 8}}, "got no ['condition']"),

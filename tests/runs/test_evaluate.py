@@ -13,7 +13,11 @@ LENGTHS = {"condition": 4, "inputs": 3, "targets": 4}
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     found = {"t": ("t",), "mixture": ("a", "b", "c")}
-    monkeypatch.setattr(evaluation_tasks, "of", lambda which, split: found[which])
+
+    def of(which, splits):
+        return dict.fromkeys(found[which], splits[0])
+
+    monkeypatch.setattr(evaluation_tasks, "of", of)
 
 
 def evaluator(name="t", **options):
@@ -56,7 +60,7 @@ def test_settings_are_all_that_decides_over_metrics():
     # Only a shuffled condition may be another task's.
     shuffled = [evaluator("mixture").settings(t, "shuffled") for t in "abc"]
     assert [s["next_task"] for s in shuffled] == ["b", "c", "a"]
-    assert evaluator("mixture").others("b") == ("c", "a")
+    assert evaluator("mixture").others("b") == {"c": "test", "a": "test"}
     assert evaluator("t").settings("t", "shuffled")["next_task"] is None
 
 
