@@ -45,6 +45,8 @@ EXTRAS = {
         "pytest-xdist>=3.6",  # test modules run side by side
         "ruff>=0.9",
         "setuptools>=77",  # a test builds the wheel
+        # A test prepares a data set as TensorFlow Datasets does, which imports it.
+        "importlib_resources>=5",
     ],
     # What the tests compare hyperx with; they skip where it is absent.
     "parity": ["torch>=2.6", "transformers>=5.0", "peft>=0.18"],

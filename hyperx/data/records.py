@@ -27,7 +27,7 @@ class MalformedRecord(ValueError):
 
 
 def read(
-    paths: Iterable[pathlib.Path],
+    paths: Iterable[pathlib.Path | Iterable[tuple[str, Record]]],
     parse: Callable[[Record, str], T],
     *,
     columns: Sequence[str] | None = None,
@@ -37,7 +37,8 @@ def read(
     """Yields what `parse` makes of every record of the files, in order.
 
     Args:
-      paths: `*.parquet`, or else JSON lines, gzipped if they end in `.gz`.
+      paths: `*.parquet`, or else JSON lines, gzipped if they end in `.gz`; or records
+        that something else reads, each after its place.
       parse: takes a record and its place; raises `MalformedRecord`.
       columns: of Parquet files, those to read; all if None.
       where: a column and a value: of Parquet files, only the rows with it are read.
@@ -49,9 +50,7 @@ def read(
     """
     left_out = 0
     for path in paths:
-        is_table = path.suffix == ".parquet"
-        records = _rows(path, columns, where) if is_table else _lines(path)
-        for place, record in records:
+        for place, record in _opened(path, columns, where):
             try:
                 if isinstance(record, MalformedRecord):
                     raise record
@@ -65,6 +64,16 @@ def read(
             yield value
     if left_out:
         logger.warning("%d malformed records left out", left_out)
+
+
+def _opened(
+    path: pathlib.Path | Iterable[tuple[str, Record]],
+    columns: Sequence[str] | None,
+    where: tuple[str, str] | None,
+) -> Iterable[tuple[str, Record | MalformedRecord]]:
+    if not isinstance(path, pathlib.Path):
+        return path
+    return _rows(path, columns, where) if path.suffix == ".parquet" else _lines(path)
 
 
 def read_object(path: pathlib.Path) -> Record:

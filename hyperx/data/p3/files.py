@@ -24,6 +24,8 @@ from hyperx.data.p3 import rows as p3_rows
 logger = logging.getLogger(__name__)
 
 HUB = "hf:"  # Before the name of a data set on the Hugging Face hub.
+PREPARED = "tfds:"  # Before a folder of data sets of TensorFlow Datasets.
+ONLY_FILE = "-00000-of-00001.parquet"
 TEMPLATES = "promptsource_templates"  # A folder beside the configurations.
 HOW_TO_GET = (
     "download configurations (folders) of"
@@ -50,7 +52,8 @@ def open_directory(directory: str | os.PathLike[str] | None = None) -> "Folder":
 
     Args:
       directory: holds the folders of configurations; or `hf:` and the name of a data
-        set on the Hugging Face hub; None takes the environment variable P3_DIR.
+        set on the Hugging Face hub; or `tfds:` and a folder of configurations that
+        TensorFlow Datasets has prepared; None takes the environment variable P3_DIR.
 
     Raises:
       FileNotFoundError: there is no configuration, or the hub is out of reach.
@@ -66,6 +69,11 @@ def open_directory(directory: str | os.PathLike[str] | None = None) -> "Folder":
 
         repository = str(directory).removeprefix(HUB)
         return Folder(str(directory), *p3_hub.files(repository))
+    if str(directory).startswith(PREPARED):
+        from hyperx.data.p3 import prepared  # It imports TensorFlow.
+
+        folder = str(directory).removeprefix(PREPARED)
+        return Folder(str(directory), *prepared.files(folder))
     root = pathlib.Path(directory).expanduser()
     names = [path.relative_to(root).as_posix() for path in root.glob("*/*.parquet")]
     return Folder(str(root), names, root.joinpath)
@@ -77,14 +85,14 @@ class Folder:
     Args:
       place: where they are, for messages.
       names: of the files, below that place.
-      locate: makes a local path of such a name.
+      locate: makes a local path, or records with their places, of such a name.
 
     Raises:
       FileNotFoundError: there are none, or some of a split are missing.
     """
 
     def __init__(
-        self, place: str, names: Iterable[str], locate: Callable[[str], pathlib.Path]
+        self, place: str, names: Iterable[str], locate: Callable[[str], p3_rows.File]
     ):
         self.place = place
         self._locate = locate

@@ -4,12 +4,14 @@ import dataclasses
 import itertools
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hyperx.data import ranking, records
 
 logger = logging.getLogger(__name__)
+
+File = pathlib.Path | Iterable[tuple[str, records.Record]]
 
 NO_LABEL = "<NO LABEL>"  # The target of an example whose answer is secret.
 
@@ -27,7 +29,7 @@ class Example:
     answer: int | None = None
 
 
-def plain(paths: Sequence[pathlib.Path], skip_malformed: bool) -> Iterator[Example]:
+def plain(paths: Sequence[File], skip_malformed: bool) -> Iterator[Example]:
     """The examples of a split in its order, those without an answer, too.
 
     Raises:
@@ -64,7 +66,7 @@ class _Choice(NamedTuple):
     place: str
 
 
-def ranked(paths: Sequence[pathlib.Path], skip_malformed: bool) -> Iterator[Example]:
+def ranked(paths: Sequence[File], skip_malformed: bool) -> Iterator[Example]:
     """The examples of a split of a `_score_eval`, each of one row for each choice.
 
     Raises:
