@@ -123,7 +123,7 @@ ENTRIES = (
         ("HyperT5-LoRA", "hyper_t5_lora", 1500, "frozen", _CAREFUL),
         ("HyperT5-Prefix", "hyper_t5_prefix", 2000, "frozen", _CAREFUL, *_GATED),
         ("HINT on examples", "hint", 1500, "trained"),
-        ("FiD-ICL", "fid_icl", 1500, "trained"),
+        ("FiD-ICL", "fid_icl", 6000, "trained"),
         ("concatenated examples", "concatenation", 1250, "trained"),
     ),
     *_entries(
