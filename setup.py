@@ -17,7 +17,10 @@ CORE = [
     "flax>=0.12.8",  # Linen modules
     "optax>=0.2.8",  # gradient transformations
     "orbax-checkpoint>=0.12.3,<0.13",  # checkpoints; its v1 API still moves
+    "tensorstore>=0.1.86",  # zarr arrays of t5x checkpoints
+    "etils[epath]>=1.12",  # paths of files, here or in a bucket
     "numpy>=2.0",  # batches
+    "ml_dtypes>=0.5",  # bfloat16 in numpy
     "seqio>=0.0.20",  # task registry and evaluation
     # hyperx.data runs on tensorflow. Not tensorflow-cpu: seqio needs tensorflow-text,
     # which needs tensorflow itself, and the two would overwrite each other's files.
@@ -51,6 +54,8 @@ EXTRAS = {
     # What the tests compare hyperx with; they skip where it is absent.
     "parity": ["torch>=2.6", "transformers>=5.0", "peft>=0.18"],
     "tpu": ["jax[tpu]"],
+    # `hyperx plan`, on machines without TPUs: the libtpu that goes with their jax.
+    "plan": ["jax[tpu]"],
     "gpu": ["jax[cuda13]"],
     "hf": ["datasets>=3.0"],  # tasks read from the Hugging Face hub
 }

@@ -13,7 +13,7 @@ from hyperx.data import startup
 from hyperx.runs import configuration, gin_files
 
 COMMANDS = ["train", "eval", "infer", "adapt", "tune", "inspect", "import", "demo"]
-COMMANDS += ["cache", "data"]
+COMMANDS += ["cache", "data", "export", "plan"]
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_a_wrong_configuration_is_one_message(calls, config, capsys, flag, messa
         ["fly"],
         ["train", "--gin_fil=x"],
         ["infer", "--batch_size=0"],
-        ["import", "--from=t5x", "old", "--to=new"],
+        ["import", "--from=tf", "old", "--to=new"],
         ["adapt", "--model_dir=m"],
         ["tune", "--model_dir=m", "--data=d", "--output=o"],
     ],

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from hyperx import sharding
 from hyperx.hypernetworks.conditioning import Conditioning
@@ -58,10 +58,15 @@ class Predictor:
         self.feature_lengths = dict(feature_lengths)
         self.mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
         self._module = config.build()
+        # What leaves the mesh is whole on every device: of several processes, each
+        # reads all of it.
+        whole = NamedSharding(self.mesh, sharding.spec(()))
         self._adapt = jax.jit(self._adapt_fn)
-        self._greedy = jax.jit(self._greedy_fn, static_argnames="max_new_tokens")
-        self._logits = jax.jit(self._logits_fn)
-        self._score = jax.jit(self._score_fn)
+        self._greedy = jax.jit(
+            self._greedy_fn, static_argnames="max_new_tokens", out_shardings=whole
+        )
+        self._logits = jax.jit(self._logits_fn, out_shardings=whole)
+        self._score = jax.jit(self._score_fn, out_shardings=whole)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import progress
+from hyperx.runs import distributed, progress
 from hyperx.task_state import TaskState
 
 
@@ -77,7 +77,8 @@ class BatchedModel:
     ) -> Iterator[tuple[TaskState, list[np.ndarray]]]:
         """Yields the state of G conditions with up to `rows` row numbers of each."""
         done = 0
-        with progress.Bar(count, description=self._description) as bar:
+        first = distributed.first()
+        with progress.Bar(count, description=self._description, enabled=first) as bar:
             for which, members in blocks(conditions, count, self._groups):
                 state = self._predictor.adapt_tokens(which)
                 for start in range(0, max(map(len, members)), rows):

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from etils import epath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Kept:
         split: that is evaluated, for their names.
     """
 
-    folder: pathlib.Path
+    folder: epath.Path
     split: str
 
     def read(self, unit: Unit, settings: Mapping[str, Any]) -> Finding | None:
@@ -67,17 +66,17 @@ class Kept:
         if jax.process_index() == 0:
             write_text(self._path(finding.unit), json.dumps(kept, indent=2) + "\n")
 
-    def _path(self, unit: Unit) -> pathlib.Path:
+    def _path(self, unit: Unit) -> epath.Path:
         name = f"{unit.task}-{self.split}-{unit.control}-{unit.step}.json"
         return self.folder / name
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: epath.Path, text: str) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _json(value: Any) -> Any:

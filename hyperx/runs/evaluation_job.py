@@ -9,11 +9,11 @@ import dataclasses
 import itertools
 import logging
 import os
-import pathlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from etils import epath
 from jax.sharding import Mesh
 
 import hyperx
@@ -63,7 +63,7 @@ def steps_of(model_dir: str | os.PathLike[str], which: str | int | None) -> list
     """
     if which in (None, "latest"):
         return [models.latest_step(model_dir)]
-    store = Store(pathlib.Path(model_dir) / models.CHECKPOINTS)
+    store = Store(epath.Path(model_dir) / models.CHECKPOINTS)
     if which == "all":
         models.latest_step(model_dir)  # There is one.
         return store.steps()
@@ -93,8 +93,8 @@ class Job:
     """
 
     evaluator: Evaluator
-    model_dir: pathlib.Path
-    folder: pathlib.Path
+    model_dir: epath.Path
+    folder: epath.Path
     controls: Sequence[str]
     mesh: Mesh
     allow_missing: bool = False
@@ -190,7 +190,7 @@ class Job:
         checkpoint = self.model_dir / models.CHECKPOINTS / str(unit.step)
         return self.evaluator.settings(unit.task, unit.control) | {
             "step": unit.step,
-            "checkpoint_written": checkpoint.stat().st_mtime_ns,
+            "checkpoint_written": checkpoint.stat().mtime,
             "hyperx": hyperx.__version__,
         }
 

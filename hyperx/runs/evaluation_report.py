@@ -1,11 +1,11 @@
 """What an evaluation found: its files, and what is printed."""
 
 import json
-import pathlib
 import sys
 from collections.abc import Iterable
 
 import rich.box
+from etils import epath
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -18,7 +18,7 @@ from hyperx.runs.evaluation_tables import Table
 SHOWN = 30
 
 
-def write(summary: Summary, folder: pathlib.Path) -> dict[int, Results]:
+def write(summary: Summary, folder: epath.Path) -> dict[int, Results]:
     """Writes metrics and summary, prints them, and returns the metrics by checkpoint.
 
     Args:

@@ -1,15 +1,8 @@
-"""Reads T5 as saved by Hugging Face transformers, with neither it nor torch.
+"""Reads a Hugging Face folder."""
 
-Their linear layers are ``[out, in]``, ours ``[in, out]``; their layers lie in separate
-tensors, ours are stacked; the relative position bias, kept in the first layer of each
-stack, is ``[buckets, heads]`` there and ``[heads, buckets]`` here.
-"""
-
-import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes  # noqa: F401  lets safetensors return bfloat16
@@ -17,37 +10,16 @@ import numpy as np
 import safetensors
 from flax.traverse_util import unflatten_dict
 
+from hyperx.checkpoints.huggingface import names
 from hyperx.config import T5Config
 
 _MODEL_TYPES = ("t5", "mt5")
-# transformers replaces the gelu of gated-gelu by gelu_new, the tanh approximation, and
-# that is what "gelu" means in `T5Config`.
-_ACTIVATIONS = {"relu": ("relu",), "gated-gelu": ("gelu", "linear")}
 _COPIES = (
     "encoder.embed_tokens.weight",  # always equal to shared.weight
     "decoder.embed_tokens.weight",
     # Of the first converter; no such bias exists in T5 and transformers ignores it too.
     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """One of their tensors and where it goes.
-
-    Attributes:
-        name: theirs.
-        path: of the parameter, joined by ``/``.
-        shape: of their tensor.
-        layer: its place in a stacked parameter, or None.
-        transpose: whether to swap the axes.
-    """
-
-    name: str
-    path: str
-    shape: tuple[int, ...]
-    layer: int | None = None
-    transpose: bool = False
 
 
 def read(directory: str | os.PathLike[str]) -> tuple[T5Config, dict[str, Any]]:
@@ -65,12 +37,12 @@ def read(directory: str | os.PathLike[str]) -> tuple[T5Config, dict[str, Any]]:
             over or of another shape.
     """
     directory = pathlib.Path(directory)
-    described = _read_json(directory / "config.json")
+    described = _read_json(directory / names.CONFIG)
     tensors = _Tensors(directory)
     scaled, head = _head(described, tensors)
     config = _config(described, tie_embeddings=scaled, where=directory)
-    sources = list(_sources(config, head))
-    _check(sources, tensors, {*_COPIES, *(("lm_head.weight",) if scaled else ())})
+    sources = list(names.tensors(config, head))
+    _check(sources, tensors, {*_COPIES, *((names.HEAD,) if scaled else ())})
 
     params: dict[str, np.ndarray] = {}
     layers = {
@@ -98,10 +70,7 @@ class _Tensors:
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
-        single, index = (
-            directory / name
-            for name in ("model.safetensors", "model.safetensors.index.json")
-        )
+        single, index = directory / names.WEIGHTS, directory / names.INDEX
         self._open: dict[pathlib.Path, Any] = {}
         self.files: dict[str, pathlib.Path] = {}
         if single.exists():
@@ -155,25 +124,25 @@ def _head(described: dict[str, Any], tensors: _Tensors) -> tuple[bool, str]:
     """
     tied = described.get("tie_word_embeddings", True)
     scaled = described.get("scale_decoder_outputs", tied)
-    own = "lm_head.weight" in tensors.files
+    own = names.HEAD in tensors.files
     if scaled and own:
-        head, table = tensors.get("lm_head.weight"), tensors.get("shared.weight")
+        head, table = tensors.get(names.HEAD), tensors.get(names.TABLE)
         if not np.array_equal(head, table):
             raise ValueError(
                 "expected no lm_head.weight where config.json ties the head to the "
                 "embeddings, got one that differs from shared.weight"
             )
-    return scaled, "lm_head.weight" if own or not tied else "shared.weight"
+    return scaled, names.HEAD if own or not tied else names.TABLE
 
 
 def _config(
     described: dict[str, Any], *, tie_embeddings: bool, where: pathlib.Path
 ) -> T5Config:
-    for key, allowed in (
-        ("model_type", _MODEL_TYPES),
-        ("feed_forward_proj", tuple(_ACTIVATIONS)),
+    activation = described.get("feed_forward_proj", "relu")
+    for key, value, allowed in (
+        ("model_type", described.get("model_type"), _MODEL_TYPES),
+        ("feed_forward_proj", activation, tuple(names.ACTIVATIONS)),
     ):
-        value = described.get(key, "relu" if key == "feed_forward_proj" else None)
         if value not in allowed:
             raise ValueError(
                 f"expected {key} in {where}/config.json to be one of {allowed}, "
@@ -189,7 +158,7 @@ def _config(
             num_encoder_layers=described["num_layers"],
             num_decoder_layers=described.get("num_decoder_layers")
             or described["num_layers"],
-            mlp_activations=_ACTIVATIONS[described.get("feed_forward_proj", "relu")],
+            mlp_activations=names.ACTIVATIONS[activation],
             tie_embeddings=tie_embeddings,
             relative_buckets=described.get("relative_attention_num_buckets", 32),
             relative_max_distance=described.get("relative_attention_max_distance", 128),
@@ -202,70 +171,7 @@ def _config(
         ) from error
 
 
-def _sources(config: T5Config, head: str) -> Iterator[_Source]:
-    """All tensors of a checkpoint; `head` is the one that the output head is in."""
-    table = (config.vocab_size, config.embed_dim)
-    yield _Source("shared.weight", "token_embedder/embedding", table)
-    if not config.tie_embeddings:
-        yield _Source(head, "decoder/logits_dense/kernel", table, transpose=True)
-    buckets = (config.relative_buckets, config.num_heads)
-    for stack, count, parts in (
-        ("encoder", config.num_encoder_layers, _ENCODER_LAYER),
-        ("decoder", config.num_decoder_layers, _DECODER_LAYER),
-    ):
-        yield _Source(
-            f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-            f"{stack}/relpos_bias/rel_embedding",
-            buckets,
-            transpose=True,
-        )
-        yield _Source(
-            f"{stack}.final_layer_norm.weight",
-            f"{stack}/{stack}_norm/scale",
-            (config.embed_dim,),
-        )
-        for layer in range(count):
-            for place, (module, ours, norm) in enumerate(parts):
-                name = f"{stack}.block.{layer}.layer.{place}"
-                path = f"{stack}/layers"
-                scale = (config.embed_dim,)
-                yield _Source(
-                    f"{name}.layer_norm.weight", f"{path}/{norm}/scale", scale, layer
-                )
-                for theirs, kernel, shape in _kernels(config, module):
-                    yield _Source(
-                        f"{name}.{module}.{theirs}.weight",
-                        f"{path}/{ours}/{kernel}/kernel",
-                        shape,
-                        layer,
-                        transpose=True,
-                    )
-
-
-# Per sub-layer: their module, ours, and the normalisation before it.
-_MLP = ("DenseReluDense", "mlp", "pre_mlp_layer_norm")
-_ENCODER_LAYER = (("SelfAttention", "attention", "pre_attention_layer_norm"), _MLP)
-_DECODER_LAYER = (
-    ("SelfAttention", "self_attention", "pre_self_attention_layer_norm"),
-    ("EncDecAttention", "encoder_decoder_attention", "pre_cross_attention_layer_norm"),
-    _MLP,
-)
-
-
-def _kernels(config: T5Config, module: str) -> list[tuple[str, str, tuple[int, int]]]:
-    """Linear layers of a module: their name, ours, and their shape."""
-    embed, joined, mlp = config.embed_dim, config.joined_heads, config.mlp_dim
-    if module == "DenseReluDense":
-        gated = len(config.mlp_activations) > 1
-        inputs = ("wi_0", "wi_1") if gated else ("wi",)
-        return [(n, n, (mlp, embed)) for n in inputs] + [("wo", "wo", (embed, mlp))]
-    inputs = (("q", "query"), ("k", "key"), ("v", "value"))
-    return [(theirs, ours, (joined, embed)) for theirs, ours in inputs] + [
-        ("o", "out", (embed, joined))
-    ]
-
-
-def _check(sources: list[_Source], tensors: _Tensors, ignored: set[str]) -> None:
+def _check(sources: list[names.Tensor], tensors: _Tensors, ignored: set[str]) -> None:
     """Checks that exactly the right tensors are there, before reading any."""
     expected = {source.name: source.shape for source in sources}
     missing = sorted(expected.keys() - tensors.files.keys())
