@@ -24,6 +24,7 @@ Names = tuple[str | None, ...]
 RULES: dict[str, tuple[str, ...]] = {
     "task": ("data", "fsdp"),
     "embed": ("fsdp",),
+    "embed_out": ("fsdp",),
     "heads": ("model",),
     "joined_kv": ("model",),
     "mlp": ("model",),
@@ -34,7 +35,6 @@ RULES: dict[str, tuple[str, ...]] = {
     "rows": (),
     "length": (),
     "condition_length": (),
-    "embed_out": (),
     "kv": (),
     "layers": (),
     "queries": (),

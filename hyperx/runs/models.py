@@ -126,7 +126,7 @@ def spread(config: ModelConfig) -> Any:
         size
         for path, leaf in flatten_dict(parameters.shapes).items()
         for size, name in zip(leaf.shape, named[path], strict=True)
-        if name == axes.EMBED
+        if "fsdp" in sharding.RULES.get(name, ())
     ]
     fsdp = math.gcd(jax.device_count(), *widths)
     mesh = sharding.make_mesh(fsdp=fsdp)

@@ -19,19 +19,20 @@ from hyperx.methods.hyper_t5 import HyperT5Lora
 from hyperx.methods.hyperdecoders import Hyperdecoders
 from hyperx.methods.hyperprompt import HyperPrompt
 from hyperx.optim.optimizers import Adafactor, AdamW
-from hyperx.runs.state import Recipe, initial
+from hyperx.runs.state import Recipe
 from hyperx.runs.step import make_step
 
-GROUPS, ROWS, STEPS = 16, 2, 10
+GROUPS, ROWS, STEPS = 24, 2, 10
 BACKBONE = config.t5_1_1(
     "tiny",
     embed_dim=40,
     num_heads=8,
-    head_dim=3,
+    head_dim=9,
     mlp_dim=56,
     vocab_size=64,
-    num_encoder_layers=2,
+    num_encoder_layers=3,
     num_decoder_layers=3,
+    remat="none",
 )
 TASKS = tuple("abcdefg")
 ADAM = AdamW(learning_rate=1e-3)
@@ -44,12 +45,13 @@ class Case:
     """What is trained."""
 
     method: object
+    backbone: config.T5Config = BACKBONE
     optimizer: object = ADAM
     frozen: tuple[str, ...] = ()
 
     @property
     def config(self):
-        return model.ModelConfig(backbone=BACKBONE, method=self.method)
+        return model.ModelConfig(backbone=self.backbone, method=self.method)
 
     @functools.cached_property
     def recipe(self):
@@ -59,6 +61,7 @@ class Case:
 CASES = {
     "hint": Case(
         Hint(bottleneck=48, prefix_length=11),
+        dataclasses.replace(BACKBONE, remat="full"),
         Adafactor(learning_rate=1e-3, min_dim_size_to_factor=16),
     ),
     "hyper_t5_lora": Case(HyperT5Lora(rank=11), frozen=("(?!hypernetwork/)",)),
@@ -66,7 +69,13 @@ CASES = {
         Hyperdecoders(encoder_bottleneck=48, decoder_bottleneck=88, hidden=13)
     ),
     "hyperprompt": Case(
-        HyperPrompt(tasks=TASKS, encoder_length=11, decoder_length=13, bottleneck=48)
+        HyperPrompt(
+            tasks=TASKS,
+            encoder_length=11,
+            decoder_length=17,
+            bottleneck=16,
+            task_width=8,
+        )
     ),
 }
 
@@ -87,13 +96,13 @@ def batch_of(reads: str) -> dict[str, jax.Array]:
 
     targets = tokens(GROUPS, ROWS, 5)
     batch = {
-        "encoder_tokens": tokens(GROUPS, ROWS, 6),
+        "encoder_tokens": tokens(GROUPS, ROWS, 7),
         "decoder_input_tokens": jnp.roll(targets, 1, -1).at[..., 0].set(0),
         "decoder_target_tokens": targets,
         "decoder_loss_weights": (targets != 0).astype(jnp.float32),
     }
     if reads == "condition":
-        batch["condition_tokens"] = tokens(GROUPS, 7)
+        batch["condition_tokens"] = tokens(GROUPS, 13)
     if reads == "task":
         batch["condition_tokens"] = jnp.arange(GROUPS)[:, None] % len(TASKS)
     return batch
@@ -128,8 +137,9 @@ run_of = functools.cache(Run)
 @functools.cache
 def start_of(name: str):
     """A fresh state, the same for every mesh."""
-    recipe, one = CASES[name].recipe, mesh_of("8x1x1")
-    return jax.device_get(initial(recipe, recipe.abstract(one), one, seed=0))
+    with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
+        init = jax.jit(CASES[name].recipe.init, compiler_options=QUICK)
+        return jax.device_get(init(jax.random.key(0)))
 
 
 def generated(case: Case, mesh: Mesh, params):
@@ -171,31 +181,27 @@ def _known_by(shape) -> tuple[int, ...]:
 
 
 def forms(shape, names, mesh: Mesh):
-    """How one layer's array could lie on devices: as declared, and too whole.
+    """How one layer's array could lie on devices.
 
     Returns:
-        The shape on one device as declared; and the shapes of it where the rows of
+        Its shape on one device as declared; and those it has where rows that belong to
         other devices are there as well.
     """
-    axes = [() if size == 1 else own for size, own in _split(shape, names)]
+    entries = (own or () for own in sharding.spec(names))
+    axes = [(own,) if isinstance(own, str) else own for own in entries]
 
     def part(left_out):
-        kept = [[axis for axis in own if axis not in left_out] for own in axes]
-        parts = (math.prod(mesh.shape[axis] for axis in own) for own in kept)
+        parts = (
+            math.prod(mesh.shape[axis] for axis in own if axis not in left_out)
+            for own in axes
+        )
         return _known_by(n // by for n, by in zip(shape, parts, strict=True))
 
-    declared = part(())
-    over_rows = axes[0]
+    used = [axis for axis in mesh.axis_names if mesh.shape[axis] > 1]
     too_whole = {
         part(left_out)
-        for count in range(1, 4)
-        for left_out in itertools.combinations(mesh.axis_names, count)
-        if set(left_out) & set(over_rows)
+        for count in range(1, len(used) + 1)
+        for left_out in itertools.combinations(used, count)
+        if set(left_out) & set(axes[0])
     }
-    return declared, too_whole - {declared}
-
-
-def _split(shape, names):
-    spec = sharding.spec(names)
-    for size, own in zip(shape, spec, strict=True):
-        yield size, (own,) if isinstance(own, str) else own or ()
+    return part(()), too_whole

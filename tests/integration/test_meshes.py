@@ -1,4 +1,4 @@
-"""Training on meshes of every kind: the same losses, and nothing lies where it must not.
+"""Training on meshes of every kind: the same losses, and nothing where it must not be.
 
 Eight simulated devices; the programs are those that training compiles.
 """
@@ -6,10 +6,9 @@ Eight simulated devices; the programs are those that training compiles.
 import jax
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from meshes import (
     CASES,
-    QUICK,
     Run,
     forms,
     generated,
@@ -46,11 +45,11 @@ def test_a_state_comes_out_where_it_is_declared_to_lie(name, mesh_name):
         assert leaf.sharding.is_equivalent_to(declared.sharding, leaf.ndim), path
         shard = declared.sharding.shard_shape(leaf.shape)
         assert leaf.addressable_shards[0].data.shape == shard, path
-    held = sum(leaf.addressable_shards[0].data.nbytes for _, leaf in leaves)
-    size = sum(leaf.nbytes for _, leaf in leaves)
-    # All but tables of layers and the like is split over fsdp and model.
-    parts = 8 // run.mesh.shape["data"]
-    assert size / parts <= held < 1.5 * size / parts + 1
+    # All of a T5 but its norms and position tables is split over fsdp and model.
+    backbone = jax.tree.leaves({**run.state.params, "hypernetwork": {}})
+    held = sum(leaf.addressable_shards[0].data.size for leaf in backbone)
+    size = sum(leaf.size for leaf in backbone)
+    assert 1 <= held / size * (8 // run.mesh.shape["data"]) < 1.1
 
 
 def misplaced(run, name):
@@ -65,13 +64,15 @@ def misplaced(run, name):
         if declared not in there:
             yield path, declared, "is missing"
         yield from ((path, form, "is too whole") for form in too_whole & there)
+        if case.backbone.remat == "none":
+            continue  # What is generated is kept for the gradient.
         stacked = {tuple(sorted((layers, *f))) for f in (declared, *too_whole)}
         yield from ((path, form, "is of all layers") for form in stacked & there)
 
 
 @each_mesh
 @each_method
-def test_a_training_program_holds_its_own_rows_weights_one_layer_at_a_time(
+def test_a_training_program_holds_weights_of_its_own_rows_a_layer_at_a_time(
     name, mesh_name
 ):
     assert list(misplaced(run_of(name, mesh_name), name)) == []
@@ -91,8 +92,7 @@ def test_replicated_weights_would_be_found(monkeypatch):
 def elsewhere(stacks, mesh):
     """What of generated weights does not lie where it is declared to."""
     for path, leaf, names in named(stacks):
-        names = [n if size > 1 else None for n, size in zip(names, leaf.shape)]
-        declared = NamedSharding(mesh, sharding.spec(tuple(names)))
+        declared = sharding.declared(leaf, names, mesh).sharding
         if not leaf.sharding.is_equivalent_to(declared, leaf.ndim):
             yield path, leaf.sharding.spec, declared.spec
 
@@ -103,7 +103,9 @@ def test_materialised_weights_lie_where_they_are_declared_to_lie(name, monkeypat
     mesh = mesh_of("2x2x2")
     assert list(elsewhere(generated(CASES[name], mesh, params), mesh)) == []
     monkeypatch.setattr(adaptation, "constrain", lambda parts: parts)
-    assert list(elsewhere(generated(CASES[name], mesh, params), mesh)) != []
+    found = list(elsewhere(generated(CASES[name], mesh, params), mesh))
+    # Where heads are split as what they write, XLA would do the same unasked.
+    assert bool(found) == (name != "hyperprompt")
 
 
 @each_method
@@ -116,4 +118,5 @@ def test_collectives_are_of_the_kinds_that_a_mesh_asks_for(name):
     assert {"all-reduce"} <= kinds("2x1x4") <= {"all-reduce", "all-gather"}
     gathered = {"all-gather", "all-reduce", "all-to-all", "reduce-scatter"}
     assert {"all-gather"} <= kinds("1x8x1") <= gathered
-    assert {"all-gather"} <= kinds("2x2x2") <= gathered
+    # Where a kernel is split over both axes its parts may change their order first.
+    assert {"all-gather"} <= kinds("2x2x2") <= gathered | {"collective-permute"}
