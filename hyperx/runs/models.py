@@ -11,7 +11,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
-from hyperx import axes, sharding
+from hyperx import sharding
 from hyperx.checkpoints import description
 from hyperx.checkpoints.store import Store, load_params
 from hyperx.config import T5Config

@@ -24,7 +24,7 @@ KILLED_STEPS = 30
 KILLED = dict(method="concatenation", TRAIN_STEPS=KILLED_STEPS, SAVE_PERIOD=2)
 # How long it may take to notice that a process is gone, and to leave.
 BOUND = 40
-# What a process says then: in a step, in a save, and by JAX after the heartbeat timeout.
+# What a process says then: in a step, in a save, and JAX when a heartbeat is missing.
 NOTICED = (
     "hyperx: error: process 0 of 2 failed in what all compute together: ",
     "hyperx: error: expected to write checkpoint",
