@@ -118,7 +118,7 @@ def test_groups_that_do_not_divide_are_refused(two_by_four):
         sharding.use(two_by_four),
         pytest.raises(
             ValueError,
-            match=r"'task' to divide by 2: 2 \(data axis: .*\) x 1 \(fsdp axis: FSDP\), got",
+            match=r"'task' to divide by 2: 2 \(data axis: .*\) x 1 \(fsdp axis: FSDP\)",
         ),
     ):
         jax.eval_shape(lambda: module.init(jax.random.key(0), batch))
