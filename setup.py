@@ -47,6 +47,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.6",  # test modules run side by side
         "ruff>=0.9",
+        "fsspec>=2024.2",  # tests keep runs in its file system in memory
         "setuptools>=77",  # a test builds the wheel
         # A test prepares a data set as TensorFlow Datasets does, which imports it.
         "importlib_resources>=5",

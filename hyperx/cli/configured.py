@@ -1,15 +1,20 @@
 """Commands that gin configures: their flags override what files bind."""
 
 import argparse
+import signal
 
 from hyperx.cli import flags
 
+# What shells report of a process that SIGTERM ended: the run is saved, not finished.
+TERMINATED = 128 + signal.SIGTERM
+
 
 def add_train(commands: flags.Commands) -> None:
-    def run(args: argparse.Namespace) -> None:
+    def run(args: argparse.Namespace) -> int:
         with flags.job(args):
             flags.configure(args)
-            flags.call("hyperx.runs.train.train")
+            last = flags.call("hyperx.runs.train.train")
+        return TERMINATED if last["step"] < last["total_steps"] else 0
 
     parser = flags.add(
         commands,

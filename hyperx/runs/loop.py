@@ -19,7 +19,7 @@ from hyperx.data import batches as batches_lib
 from hyperx.runs import distributed, progress
 from hyperx.runs.metrics_log import MetricsLog
 from hyperx.runs.state import TrainState
-from hyperx.runs.step import Step
+from hyperx.runs.step import Step, compiled
 
 logger = logging.getLogger(__name__)
 
@@ -62,15 +62,14 @@ class Loop:
             *arguments: of every step, after the state and the batch.
 
         Returns:
-            The metrics of the last step taken, and ``step``.
+            The metrics of the last step taken, ``step`` and ``total_steps``.
         """
         start = int(state.step)
         last: dict[str, float] = {"step": start}
         if start >= total_steps:
             logger.info("nothing to do: step %d of %d", start, total_steps)
-            return last
-        where = jax.tree.map(lambda leaf: leaf.sharding, state)
-        compiled = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
+            return last | {"total_steps": total_steps}
+        taken = compiled(step, state)
         # Metrics are read one step late, so that the next step is already running.
         waiting: collections.deque = collections.deque()
         with (
@@ -79,7 +78,7 @@ class Loop:
             progress.Bar(total_steps, start, enabled=distributed.first()) as bar,
         ):
             for batch in self._placed(batches, start, total_steps):
-                state, metrics = compiled(state, batch, *arguments)
+                state, metrics = taken(state, batch, *arguments)
                 start += 1
                 waiting.append((start, metrics, batch["encoder_tokens"].shape))
                 final = start == total_steps or _stopping(terminated, start)
@@ -98,7 +97,7 @@ class Loop:
             self.log.close()
         if start < total_steps:
             logger.warning("stopped by SIGTERM: step %d is saved", start)
-        return last
+        return last | {"total_steps": total_steps}
 
     def _placed(
         self, batches: batches_lib.GroupedBatches, start: int, stop: int

@@ -160,7 +160,8 @@ def train(
         seed: of initialisation and dropout.
 
     Returns:
-        The metrics of the last step taken, and ``step``.
+        The metrics of the last step taken, ``step`` and ``total_steps``: more than
+        ``step`` if SIGTERM ended the run.
 
     Raises:
         FloatingPointError: when the loss, a gradient or an update is not finite; the

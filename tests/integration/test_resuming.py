@@ -100,7 +100,7 @@ def test_sigterm_saves_and_exits_in_order(
     monkeypatch.setattr(loop_lib.Loop, "_finish", terminated_at_step_7)
     options = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=1000)
     handler = signal.getsignal(signal.SIGTERM)
-    assert cli.main(arguments("train", folder, **options)) == 0
+    assert cli.main(arguments("train", folder, **options)) == 143
     assert signal.getsignal(signal.SIGTERM) is handler
     # Metrics are read a step late, and the step after that was under way.
     assert Store(folder / "checkpoints").steps() in ([8], [9])
@@ -157,7 +157,7 @@ def test_a_damaged_checkpoint_is_refused_and_another_offered(
 
 def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken):
     saved = Store(unbroken / "checkpoints").steps()
-    assert run(unbroken, **SAVING) == {"step": STEPS}
+    assert run(unbroken, **SAVING) == {"step": STEPS, "total_steps": STEPS}
     assert Store(unbroken / "checkpoints").steps() == saved
 
 

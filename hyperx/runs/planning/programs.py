@@ -13,12 +13,13 @@ from hyperx.backbone.t5 import start_cache
 from hyperx.checkpoints import description
 from hyperx.data import batches as batches_lib
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.inference.predictor import Predictor, _bucket
+from hyperx.inference import buckets
+from hyperx.inference.programs import Programs
 from hyperx.methods.method import Method
 from hyperx.objectives.objective import Objective, Teacher
+from hyperx.runs import step as step_lib
 from hyperx.runs.planning.outcomes import Outcome, Program, compiled
 from hyperx.runs.state import Recipe
-from hyperx.runs.step import make_step
 from hyperx.runs.train import TrainingData
 from hyperx.task_state import TaskState
 
@@ -72,15 +73,13 @@ class Training:
         state = self.kept(mesh)
         key = jax.eval_shape(lambda: jax.random.key(0))
         teachers = tuple(_teacher(objective, mesh) for objective in self.objectives)
-        step = make_step(
+        step = step_lib.make_step(
             self.recipe,
             micro_batches=self.micro_batches,
             z_loss=self.z_loss,
             dropout=self.recipe.config.backbone.dropout_rate > 0,
             objectives=self.objectives,
         )
-        where = jax.tree.map(lambda leaf: leaf.sharding, state)
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
         arguments = (state, batch, key, teachers)
         named = {
             "parameters": state.params,
@@ -91,7 +90,7 @@ class Training:
         return Program(
             name="training step",
             arguments=named,
-            lower=lambda: jitted.lower(*arguments),
+            lower=lambda: step_lib.compiled(step, state).lower(*arguments),
             flops=lambda: costs.flops(step, *arguments),
         )
 
@@ -159,36 +158,37 @@ class Decoding:
 
     def outcomes(self, mesh: Mesh) -> list[Outcome]:
         """Compiles both programs; the second only if the first fits."""
-        predictor = Predictor(self.config, None, None, self.feature_lengths, mesh)
+        programs = Programs(self.config, mesh)
         params = self.kept(mesh)
-        read, done = compiled(self.reading(predictor, params), mesh)
+        read, done = compiled(self.reading(programs, params), mesh)
         if done is None:
             return [read]
         state = jax.tree.map(_placed, done.out_info, done.output_shardings)
-        return [read, compiled(self.decoding(predictor, params, state), mesh)[0]]
+        return [read, compiled(self.decoding(programs, params, state), mesh)[0]]
 
-    def reading(self, predictor: Predictor, params: Any) -> Program:
+    def reading(self, programs: Programs, params: Any) -> Program:
         """The program that reads conditions and writes their state."""
         tokens = None
-        if predictor.conditioned:
+        if self.config.method.reads in batches_lib.CONDITIONED:
             tokens = self._tokens(self.groups, self._length("condition"))
         return Program(
             name="adaptation",
             arguments={"parameters": params, "tokens": tokens},
-            lower=lambda: predictor._adapt.lower(params, tokens),
-            flops=lambda: costs.flops(predictor._adapt_fn, params, tokens),
+            lower=lambda: programs.adapt.lower(params, tokens),
+            flops=lambda: costs.flops(programs.adapt, params, tokens),
         )
 
-    def decoding(self, predictor: Predictor, params: Any, state: TaskState) -> Program:
+    def decoding(self, programs: Programs, params: Any, state: TaskState) -> Program:
         """The program that decodes under a state, to the longest output."""
         feature = batches_lib.ENCODER_FEATURE[self.config.method.reads]
-        tokens = self._tokens(self.groups, _bucket(self.rows), self._length(feature))
+        rows = buckets.size(self.rows)
+        tokens = self._tokens(self.groups, rows, self._length(feature))
         longest = self.feature_lengths["targets"]
         arguments = (params, tokens, state)
         return Program(
             name="decoding",
             arguments={"parameters": params, "task states": state, "tokens": tokens},
-            lower=lambda: predictor._greedy.lower(*arguments, max_new_tokens=longest),
+            lower=lambda: programs.greedy.lower(*arguments, max_new_tokens=longest),
             flops=lambda: _decoding_flops(self.config, *arguments, longest),
         )
 
@@ -199,7 +199,7 @@ class Decoding:
         """The length to which the predictor pads the longest text."""
         if (self.config.method.reads, feature) == ("task", "condition"):
             return 1  # a number
-        return max(_bucket(self.feature_lengths[feature]), 8)
+        return buckets.length(self.feature_lengths[feature])
 
 
 def _decoding_flops(
