@@ -14,9 +14,10 @@ from hyperx.data import evaluation_rows, evaluation_tasks
 from hyperx.data.controls import possible as possible_controls
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import evaluation_job, evaluation_report
-from hyperx.runs.evaluation_batches import BatchedModel
-from hyperx.runs.evaluation_summary import Results, Summary
+from hyperx.runs.evaluation import job as job_lib
+from hyperx.runs.evaluation import report as report_lib
+from hyperx.runs.evaluation.batches import BatchedModel
+from hyperx.runs.evaluation.summary import Results, Summary
 
 # Tasks that stay prepared: a training run comes back to them, a job over hundreds does
 # not need them any more.
@@ -222,7 +223,7 @@ def evaluate(
     """
     model_dir = epath.Path(model_dir)
     folder = epath.Path(output_dir or model_dir / "eval")
-    job = evaluation_job.Job(
+    job = job_lib.Job(
         evaluator=evaluator,
         model_dir=model_dir,
         folder=folder,
@@ -230,7 +231,7 @@ def evaluate(
         mesh=sharding.make_mesh(fsdp=fsdp, model=model_parallel),
         allow_missing=allow_missing,
     )
-    chosen = evaluation_job.steps_of(model_dir, step if steps is None else steps)
+    chosen = job_lib.steps_of(model_dir, step if steps is None else steps)
     findings = job.run(chosen)
     if not findings:
         raise ValueError(f"expected a task to evaluate on, got none: {job.missing}")
@@ -247,4 +248,4 @@ def evaluate(
     )
     if jax.process_index():  # Of a job with several processes the first one writes.
         return {step: summary.results(step) for step in summary.steps}
-    return evaluation_report.write(summary, folder)
+    return report_lib.write(summary, folder)

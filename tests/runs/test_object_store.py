@@ -11,7 +11,8 @@ from fsspec.implementations import memory
 
 from hyperx.checkpoints import description
 from hyperx.checkpoints.store import Store
-from hyperx.runs import configuration, evaluation_findings, metrics_log, models
+from hyperx.runs import configuration, metrics_log, models
+from hyperx.runs.evaluation import findings as findings_lib
 
 SETTINGS = {"split": "test"}
 
@@ -74,10 +75,10 @@ def test_metrics(model_dir):
 
 
 def test_findings_of_an_evaluation(model_dir):
-    unit = evaluation_findings.Unit(10, "task", "matched")
-    kept = evaluation_findings.Kept(epath.Path(model_dir) / "eval", "test")
+    unit = findings_lib.Unit(10, "task", "matched")
+    kept = findings_lib.Kept(epath.Path(model_dir) / "eval", "test")
     assert kept.read(unit, SETTINGS) is None
-    found = evaluation_findings.Finding(
+    found = findings_lib.Finding(
         unit=unit, metrics={"exact_match": 50.0}, data={}, seconds=1.0
     )
     kept.write(found, SETTINGS)

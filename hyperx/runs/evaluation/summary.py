@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperx.data import averages
-from hyperx.runs.evaluation_findings import Finding
+from hyperx.runs.evaluation.findings import Finding
 
 # Metrics by task, by control.
 Results = dict[str, dict[str, Mapping[str, float]]]

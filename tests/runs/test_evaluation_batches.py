@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hyperx.runs.evaluation_batches import BatchedModel, blocks
+from hyperx.runs.evaluation.batches import BatchedModel, blocks
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 8])

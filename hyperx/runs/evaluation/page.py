@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hyperx.runs import evaluation_sections
-from hyperx.runs.evaluation_summary import Summary
-from hyperx.runs.evaluation_tables import Table
+from hyperx.runs.evaluation import sections as sections_lib
+from hyperx.runs.evaluation.summary import Summary
+from hyperx.runs.evaluation.tables import Table
 
 # Of tasks in the picture; if there are more, all are grey.
 TASK_COLOURS = ("#2a9d8f", "#e0b13c", "#7a5195", "#d16ba5", "#8d6e63", "#7cb342")
@@ -57,13 +57,13 @@ def page(summary: Summary, picture: bytes | None = None) -> str:
         summary: what was found.
         picture: a PNG to show, or None.
     """
-    parts = [_paragraph(text) for text in evaluation_sections.introduction(summary)]
+    parts = [_paragraph(text) for text in sections_lib.introduction(summary)]
     if picture is not None:
         data = base64.b64encode(picture).decode()
         parts.append(
             f'<img src="data:image/png;base64,{data}" alt="Main metric by checkpoint">'
         )
-    for section in evaluation_sections.sections(summary):
+    for section in sections_lib.sections(summary):
         parts.append(f"<h2>{html.escape(section.title)}</h2>")
         for item in section.content:
             parts.append(_table(item) if isinstance(item, Table) else _paragraph(item))

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 from hyperx.data import averages
-from hyperx.runs import evaluation_tables as tables
-from hyperx.runs.evaluation_summary import Summary
-from hyperx.runs.evaluation_tables import Section, Table
+from hyperx.runs.evaluation import tables
+from hyperx.runs.evaluation.summary import Summary
+from hyperx.runs.evaluation.tables import Section, Table
 
 CONTROLS = {
     "matched": "the model reads the condition that belongs to the input",

@@ -24,7 +24,7 @@ from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
 from hyperx.model import ModelConfig
 from hyperx.runs import models
-from hyperx.runs.evaluation_findings import Finding, Kept, Unit
+from hyperx.runs.evaluation.findings import Finding, Kept, Unit
 
 logger = logging.getLogger(__name__)
 

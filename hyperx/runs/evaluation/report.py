@@ -9,10 +9,12 @@ from etils import epath
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from hyperx.runs import evaluation_page, evaluation_sections, report
-from hyperx.runs.evaluation_findings import write_text
-from hyperx.runs.evaluation_summary import Results, Summary
-from hyperx.runs.evaluation_tables import Table
+from hyperx.runs import report
+from hyperx.runs.evaluation import page as page_lib
+from hyperx.runs.evaluation import sections as sections_lib
+from hyperx.runs.evaluation.findings import write_text
+from hyperx.runs.evaluation.summary import Results, Summary
+from hyperx.runs.evaluation.tables import Table
 
 # Rows of a table that is printed; longer ones are in the files alone.
 SHOWN = 30
@@ -35,11 +37,11 @@ def write(summary: Summary, folder: epath.Path) -> dict[int, Results]:
             report.print_metrics(of_step)
     name, picture = f"summary-{found}", None
     if len(summary.steps) > 1:
-        picture = evaluation_page.picture(summary)
+        picture = page_lib.picture(summary)
         (folder / f"{name}.png").write_bytes(picture)
     shown = f"{name}.png" if picture else None
     write_text(folder / f"{name}.md", markdown(summary, shown))
-    write_text(folder / f"{name}.html", evaluation_page.page(summary, picture))
+    write_text(folder / f"{name}.html", page_lib.page(summary, picture))
     write_text(folder / f"{name}.json", _json(summary.to_json()))
     if len(metrics) > 1 or len(summary.tasks) > 1:
         show(summary)
@@ -59,10 +61,10 @@ def markdown(summary: Summary, picture: str | None = None) -> str:
         picture: path of one to show, relative to the file.
     """
     lines = [f"# Evaluation of {summary.model}"]
-    lines += evaluation_sections.introduction(summary)
+    lines += sections_lib.introduction(summary)
     if picture is not None:
         lines.append(f"![main metric by checkpoint]({picture})")
-    for section in evaluation_sections.sections(summary):
+    for section in sections_lib.sections(summary):
         lines.append(f"## {section.title}")
         for item in section.content:
             lines.append(_markdown_table(item) if isinstance(item, Table) else item)
@@ -86,7 +88,7 @@ def show(summary: Summary) -> None:
     # A file or a pipe has no width: leave room for all columns there.
     width = None if sys.stdout.isatty() else 140
     console = Console(highlight=False, markup=False, width=width)
-    for section in evaluation_sections.sections(summary):
+    for section in sections_lib.sections(summary):
         console.print(f"\n{section.title}")
         for item in section.content:
             if not isinstance(item, Table):

@@ -6,10 +6,11 @@ import math
 import pytest
 
 from hyperx.data import averages
-from hyperx.runs import evaluation_page, evaluation_report
-from hyperx.runs.evaluation_findings import Finding, Unit
-from hyperx.runs.evaluation_job import NO_OTHER
-from hyperx.runs.evaluation_summary import Summary
+from hyperx.runs.evaluation import page as page_lib
+from hyperx.runs.evaluation import report as report_lib
+from hyperx.runs.evaluation.findings import Finding, Unit
+from hyperx.runs.evaluation.job import NO_OTHER
+from hyperx.runs.evaluation.summary import Summary
 
 # By task: the metric's value at the checkpoints 0, 10 and 20.
 VALUES = {"x_1": (40.0, 60.0, 50.0), "x_2": (30.0, 10.0, 30.0), "y": (0.0, 90.0, 70.0)}
@@ -77,7 +78,7 @@ def test_what_is_no_number_is_never_best():
     tasks, *_ = found.benchmarks()
     assert found.best_step(tasks) == 20
     assert [best.step for best in found.best_per_task()] == [10, 0, 20]
-    evaluation_report.markdown(found)
+    report_lib.markdown(found)
 
 
 def test_the_first_figure_counts_where_there_is_no_mean():
@@ -106,7 +107,7 @@ def test_a_member_that_is_missing_is_told_or_refused():
     average = allowed.average(tasks, 0, "matched")
     assert average.figures == {"mean": 35}
     assert (average.missing, average.members) == (["y/accuracy"], 3)
-    assert "z: no file" in evaluation_report.markdown(found)
+    assert "z: no file" in report_lib.markdown(found)
 
 
 def test_a_task_without_a_control_is_told():
@@ -115,7 +116,7 @@ def test_a_task_without_a_control_is_told():
     )
     shuffled = (f for f in findings(controls=["shuffled"]) if f.unit.task != "y")
     found = summary([*findings(), *shuffled, lacking])
-    text = evaluation_report.markdown(found)
+    text = report_lib.markdown(found)
     assert f"y shuffled: {NO_OTHER}" in text
     assert "(shuffled): not averaged, 1 of 3 members are missing: y/accuracy" in text
     assert found.results(0)["shuffled"].keys() == {"x_1", "x_2"}
@@ -131,8 +132,8 @@ def test_text_of_one_checkpoint():
         title,
     )
     found = summary(one, tasks=("x_1", "x_2"), num_examples=5)
-    assert evaluation_report.markdown(found) == TEXT
-    page = evaluation_page.page(found)
+    assert report_lib.markdown(found) == TEXT
+    page = page_lib.page(found)
     assert "<td>a &amp; b</td>" in page
     assert '<td class="number">60.0</td>' in page
 
@@ -176,16 +177,16 @@ Hint, checkpoint 10, on 2 tasks (mix), split test, at most 5 examples of each.
 
 
 def test_best_checkpoints_stand_out():
-    text = evaluation_report.markdown(summary())
+    text = report_lib.markdown(summary())
     assert "| 10 | **53.3** |" in text
     assert "| x_2 | accuracy | 0 | 30.0 | 10.0 |" in text
     assert "| mean of 3 |  |  | 60.0 | 53.3 |" in text
-    assert "<b>53.3</b>" in evaluation_page.page(summary())
+    assert "<b>53.3</b>" in page_lib.page(summary())
 
 
 def test_the_picture_takes_gaps_and_many_tasks():
     values = VALUES | {"y": (None, 90.0, 70.0)}
     many = {f"t{number}": VALUES["y"] for number in range(9)}
     for found, tasks in ((values, tuple(values)), (many, tuple(many))):
-        picture = evaluation_page.picture(summary(findings(found), tasks=tasks))
+        picture = page_lib.picture(summary(findings(found), tasks=tasks))
         assert picture.startswith(b"\x89PNG")
