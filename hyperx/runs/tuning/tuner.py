@@ -23,8 +23,9 @@ from hyperx.model import Batch
 from hyperx.ops import losses
 from hyperx.optim import schedules
 from hyperx.optim.optimizers import AdamW
-from hyperx.runs import progress, tune_data
-from hyperx.runs.tune_data import Examples
+from hyperx.runs import progress
+from hyperx.runs.tuning import data as data_lib
+from hyperx.runs.tuning.data import Examples
 from hyperx.task_state import TaskState
 
 
@@ -121,7 +122,7 @@ class Tuner:
 
         Args:
             state: of one condition, made for this model.
-            train: see `hyperx.runs.tune_data.tokenize`.
+            train: see `hyperx.runs.tuning.data.tokenize`.
             held_out: what measurements are made on, as `train`.
             learning_rate: the highest of the schedule.
             seed: of the order of the examples.
@@ -133,8 +134,8 @@ class Tuner:
                 parts.
         """
         self.check(state)
-        batches = tune_data.shuffled(train, self.batch_size, self.steps, seed)
-        measuring = list(tune_data.padded(held_out, self.batch_size))
+        batches = data_lib.shuffled(train, self.batch_size, self.steps, seed)
+        measuring = list(data_lib.padded(held_out, self.batch_size))
         with (
             sharding.use(self.predictor.mesh),
             progress.Bar(self.steps, description=name) as bar,

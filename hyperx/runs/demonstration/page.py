@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from hyperx.runs import demo_report
-from hyperx.runs.demo_report import Row
+from hyperx.runs.demonstration import report as report_lib
+from hyperx.runs.demonstration.report import Row
 
 PICTURE, PAGE = "report.png", "report.html"
 TEMPLATE = string.Template("""\
@@ -93,26 +93,26 @@ def write(
 
     Args:
         folder: receives both.
-        rows: see `hyperx.runs.demo_report.show`.
+        rows: see `hyperx.runs.demonstration.report.show`.
         examples: see there.
         command: that made them.
         fast: whether to say that numbers are low.
     """
     folder = pathlib.Path(folder)
-    demo_report.draw(rows, folder / PICTURE)
+    report_lib.draw(rows, folder / PICTURE)
     picture = base64.b64encode((folder / PICTURE).read_bytes()).decode()
     page = TEMPLATE.substitute(
-        table=_html_table("scores", demo_report.HEADERS, [row.cells() for row in rows]),
+        table=_html_table("scores", report_lib.HEADERS, [row.cells() for row in rows]),
         examples=_html_table(
             "examples",
-            demo_report.EXAMPLE_HEADERS,
-            map(demo_report.example_cells, examples),
+            report_lib.EXAMPLE_HEADERS,
+            map(report_lib.example_cells, examples),
         ),
         model=html.escape(rows[0].title),
         picture=picture,
         command=html.escape(command),
         machine=html.escape(machine()),
-        note=f"<p class=note>{html.escape(demo_report.FAST_NOTE)}</p>" if fast else "",
+        note=f"<p class=note>{html.escape(report_lib.FAST_NOTE)}</p>" if fast else "",
     )
     (folder / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE

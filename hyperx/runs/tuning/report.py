@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from hyperx.runs.tuner import Tuned
+from hyperx.runs.tuning.tuner import Tuned
 
 COLOURS = {"generated": "#0b6e99", "shared": "#7a5195", "random": "#d1495b"}
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}
