@@ -12,7 +12,6 @@ from flax import struct
 
 from hyperx import sharding
 from hyperx.adaptation import Encoded, Memory
-from hyperx.backbone.blocks import Cache
 from hyperx.backbone.t5 import T5
 from hyperx.config import T5Config
 from hyperx.emission import Emission
@@ -127,8 +126,8 @@ class HyperModel(nn.Module):
         self, tokens: jax.Array, conditioning: Conditioning, encoded: Encoded | Memory
     ) -> jax.Array:
         """Logits ``[G, R, T, V]`` of what `encode` or `start` made of the inputs."""
-        sources = _sources(conditioning, encoded)
-        logits, _ = self.backbone.decode(
+        sources = conditioning.sources(encoded)
+        logits = self.backbone.decode(
             tokens.reshape(*encoded.mask.shape[:2], -1), conditioning.decoder, sources
         )
         return logits.reshape(*tokens.shape, -1)
@@ -179,39 +178,17 @@ class HyperModel(nn.Module):
         What is written for single rows is no part of it.
         """
         conditioning = self.condition(tokens)
-        memory = conditioning.memory
+        decoder, memory = conditioning.decoder.materialize(), conditioning.memory
         if isinstance(memory, Encoded):
-            memory = self.backbone.project(memory, conditioning.decoder)
+            # Not with the emission as it came, which would generate all a second time.
+            memory = self.backbone.project(memory, Emission.precomputed(decoder))
         state = TaskState(
             encoder=conditioning.encoder.materialize(),
-            decoder=conditioning.decoder.materialize(),
+            decoder=decoder,
             memory=memory,
             prompt=conditioning.prompt,
         )
         return state.broadcast(1 if tokens is None else tokens.shape[0]).constrain()
-
-    def step(
-        self,
-        tokens: jax.Array,
-        conditioning: Conditioning,
-        encoded: Memory,
-        cache: Cache,
-        position: jax.Array,
-    ) -> tuple[jax.Array, Cache]:
-        """Logits ``[G, R, V]`` of the token after `tokens` ``[G, R]`` at `position`."""
-        sources = _sources(conditioning, encoded)
-        logits, cache = self.backbone.decode(
-            tokens[..., None], conditioning.decoder, sources, cache, position
-        )
-        return logits[:, :, 0], cache
-
-
-def _sources(
-    conditioning: Conditioning, encoded: Encoded | Memory
-) -> tuple[Encoded | Memory, ...]:
-    """What the decoder attends to: the fused condition, if any, and the input."""
-    memory = conditioning.memory
-    return (encoded,) if memory is None else (memory, encoded)
 
 
 def _rows_as_groups(tree: Any) -> Any:

@@ -231,6 +231,11 @@ def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedShar
     return dict.fromkeys(batch, sharding)
 
 
+def group_parts(mesh: Mesh) -> int:
+    """How many parts the groups of a batch are split into."""
+    return math.prod(mesh.shape[axis] for axis in RULES["task"])
+
+
 def check_groups(groups: int, mesh: Mesh, micro_batches: int = 1) -> None:
     """Checks that every device gets equally many groups of every micro-batch.
 
@@ -238,7 +243,7 @@ def check_groups(groups: int, mesh: Mesh, micro_batches: int = 1) -> None:
         ValueError: if not.
     """
     axes = RULES["task"]
-    parts = math.prod(mesh.shape[axis] for axis in axes) * micro_batches
+    parts = group_parts(mesh) * micro_batches
     if groups % parts:
         raise ValueError(
             f"expected the conditions of a batch (BATCH_SIZE / ROWS) to divide by "

@@ -13,7 +13,7 @@ ROOT = PACKAGE.parent
 # Rooms from top to bottom: a module imports from its own room and from lower levels.
 LEVELS = (
     {"cli", "t5x_plugin"},
-    {"runs", "tasks"},
+    {"runs", "tasks", "serve"},
     {"data"},
     {"inference"},
     {"costs", "program"},

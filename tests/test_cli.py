@@ -85,6 +85,10 @@ def test_infer_passes_what_is_given_and_fails_for_malformed_lines(
     given = {"model_dir": "out", "input": "-", "output": "-"}
     expected = {**given, "condition": "Do it.", "batch_size": 4}
     assert calls[0][:2] == ("infer.infer", expected)
+    decoding = dict(beams=3, length_penalty=0.5, returned=2)
+    decoding |= dict(temperature=0.7, top_k=5, top_p=0.9, seed=-1)
+    assert cli.main(argv + [f"--{k}={v}" for k, v in decoding.items()]) == 0
+    assert calls[1][:2] == ("infer.infer", given | decoding)
     monkeypatch.setattr(configuration, "call", lambda name, **arguments: 2)
     assert cli.main(argv) == 1
 

@@ -19,26 +19,54 @@ from hyperx.config import T5Config
 from hyperx.ops import adapters
 from hyperx.ops.attention import Segment
 
+# Of cached keys and values, behind groups and rows.
+_CACHED = (axes.HEADS, axes.HEAD_DIM, axes.LENGTH)
+
 
 @struct.dataclass
 class Cache:
-    """Keys and values of the target positions decoded so far.
+    """One layer's keys and values of the target positions decoded so far.
+
+    Of a position, those of all W hypotheses of a row lie side by side; positions come
+    last, see `hyperx.ops.attention.Segment`.
 
     Attributes:
-        key: ``[G, R, T, H, K]``, with L in front for a whole stack.
+        key: ``[G, R, H, K, T * W]``, without G or R where it is 1: XLA would see
+            through a reshape of what a step has written, and write it twice.
         value: as `key`.
     """
 
     key: jax.Array
     value: jax.Array
 
+    @classmethod
+    def empty(cls, config: T5Config, groups: int, rows: int, size: int) -> "Cache":
+        """Room for ``size = T * W`` keys and values of every row."""
+        shape, names = [config.num_heads, config.head_dim, size], list(_CACHED)
+        for length, name in ((rows, axes.ROWS), (groups, axes.GROUPS)):
+            if length > 1:
+                shape, names = [length, *shape], [name, *names]
+        empty = sharding.constrain(jnp.zeros(shape, config.dtype), tuple(names))
+        return cls(empty, empty)
+
     def update(self, key: jax.Array, value: jax.Array, position: jax.Array) -> "Cache":
-        """Writes keys and values ``[G, R, 1, H, K]`` at `position`."""
-        write = jax.lax.dynamic_update_slice_in_dim
-        return Cache(
-            write(self.key, key, position, axis=2),
-            write(self.value, value, position, axis=2),
+        """Writes the hypotheses' keys and values ``[G, R, W, H, K]`` at `position`."""
+
+        def write(cache: jax.Array, new: jax.Array) -> jax.Array:
+            start, last = position * new.shape[2], jnp.moveaxis(new, 2, -1)
+            last = last.reshape(*cache.shape[:-1], -1)
+            return jax.lax.dynamic_update_slice_in_dim(cache, last, start, axis=-1)
+
+        return Cache(write(self.key, key), write(self.value, value))
+
+    def segment(
+        self, rows: tuple[int, int], mask: jax.Array | None, bias: jax.Array
+    ) -> Segment:
+        """What self-attention of ``rows = (G, R)`` reads."""
+        key, value = (
+            x.reshape(*rows, *x.shape[-len(_CACHED) :]) for x in (self.key, self.value)
         )
+        return Segment(key, value, mask, bias, length_last=True)
 
 
 @struct.dataclass
@@ -48,11 +76,13 @@ class LayerInputs:
     Attributes:
         emission: slice of `hyperx.emission.Emission.layers`.
         memories: projected sources of cross-attention.
+        prefixes: of self-attention, besides those that are generated.
         cache: of self-attention, or None when all target positions come at once.
     """
 
     emission: Any = None
-    memories: tuple[Memory, ...] = ()
+    memories: tuple[Segment, ...] = ()
+    prefixes: tuple[Segment, ...] = ()
     cache: Cache | None = None
 
 
@@ -63,8 +93,8 @@ class SharedInputs:
     Attributes:
         emit: of `hyperx.emission.Emission`.
         bias: of self-attention, ``[1, 1, H, T, S]``.
-        mask: visible positions of encoder self-attention, ``[G, R, S]`` or
-            ``[G, R, T, S]``, or None.
+        mask: visible positions of self-attention, ``[G, R, S]`` or ``[G, R, T, S]``,
+            or None for all.
         sources: of cross-attention, projected inside each layer.
         position: where to write the cache.
     """
@@ -138,16 +168,19 @@ class DecoderBlock(_Block):
     def __call__(
         self, x: jax.Array, layer: LayerInputs, shared: SharedInputs
     ) -> tuple[jax.Array, Cache | None]:
-        """Maps hidden states ``[G, R, T, D]``; the updated cache comes with them."""
+        """Maps hidden states ``[G, R, T, D]``; the updated cache comes with them.
+
+        With a cache, the T positions are hypotheses of one and the same position.
+        """
         parts = shared.emit(layer.emission)
         own = parts.self_attention
         normal = self.pre_self_attention_layer_norm(x)
         key, value = self.self_attention.keys_values(normal, own)
-        cache = layer.cache
+        segment, cache = Segment(key, value, shared.mask, shared.bias), layer.cache
         if cache is not None:
             cache = cache.update(key, value, shared.position)
-            key, value = cache.key, cache.value
-        segments = (Segment(key, value, None, shared.bias),)
+            segment = cache.segment(x.shape[:2], shared.mask, shared.bias)
+        segments = (*layer.prefixes, segment)
         x = self._add(x, normal, self.self_attention(normal, segments, own), own)
 
         other = parts.cross_attention
@@ -171,8 +204,7 @@ class DecoderBlock(_Block):
         self, layer: LayerInputs, shared: SharedInputs, parts: SiteParts
     ) -> list[Segment]:
         attention = self.encoder_decoder_attention
-        projected = [Segment(m.key, m.value, m.mask) for m in layer.memories]
-        return projected + [
+        return [*layer.memories] + [
             Segment(*attention.keys_values(source.hidden, parts), source.mask)
             for source in shared.sources
         ]

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from hyperx import axes, sharding
 from hyperx.adaptation import Encoded, Memory
 from hyperx.backbone.blocks import (
-    Cache,
     DecoderBlock,
     EncoderBlock,
     LayerInputs,
@@ -25,9 +24,10 @@ from hyperx.backbone.layers import (
 from hyperx.config import T5Config
 from hyperx.emission import Emission
 from hyperx.ops import relative_positions
-from hyperx.ops.attention import MASKED
+from hyperx.ops.attention import MASKED, Segment
 
 PAD = 0
+EOS = 1
 
 _POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -122,37 +122,36 @@ class Decoder(nn.Module):
         x: jax.Array,
         emission: Emission,
         sources: Sequence[Encoded | Memory],
-        cache: Cache | None = None,
-        position: jax.Array | None = None,
         *,
         causal: bool = True,
-    ) -> tuple[jax.Array, Cache | None]:
-        """Decodes embeddings ``[G, R, T, D]``.
+    ) -> jax.Array:
+        """Decodes embeddings ``[G, R, T, D]`` of all target positions.
 
         Args:
-            x: all target positions, or with a cache the one at `position`.
+            x: embeddings.
             emission: generated weights.
             sources: what cross-attention reads.
-            cache: keys and values of earlier positions, leaves ``[L, G, R, T, H, K]``.
-            position: of the single target position in `x`.
             causal: whether later positions are hidden.
 
         Returns:
-            Normalised hidden states ``[G, R, T, D]`` and the updated cache.
+            Normalised hidden states ``[G, R, T, D]``.
         """
         layer = LayerInputs(
             emission=emission.layers,
             memories=tuple(_per_layer(s) for s in sources if isinstance(s, Memory)),
-            cache=cache,
         )
+        positions = jnp.arange(x.shape[2])
         shared = SharedInputs(
             emit=emission.emit,
-            bias=self._bias(x.shape[2], cache, position, causal=causal),
+            bias=self.bias(positions, positions, causal=causal),
             sources=tuple(s for s in sources if isinstance(s, Encoded)),
-            position=position,
         )
-        x, cache = self.layers(self.dropout(x), layer, shared)
-        return self.dropout(self.decoder_norm(x)), cache
+        x, _ = self.layers(self.dropout(x), layer, shared)
+        return self.normal(x)
+
+    def normal(self, x: jax.Array) -> jax.Array:
+        """Normalised hidden states of those behind the last layer."""
+        return self.dropout(self.decoder_norm(x))
 
     def project(self, source: Encoded, emission: Emission) -> Memory:
         """Keys and values of a source for every layer, leaves ``[L, ...]``."""
@@ -160,19 +159,16 @@ class Decoder(nn.Module):
         _, memory = self.layers.project(None, LayerInputs(emission.layers), shared)
         return memory.replace(mask=source.mask)
 
-    def _bias(
-        self,
-        length: int,
-        cache: Cache | None,
-        position: jax.Array | None,
-        *,
-        causal: bool,
+    def bias(
+        self, queries: jax.Array, keys: jax.Array, *, causal: bool = True
     ) -> jax.Array:
-        """Relative bias ``[1, 1, H, T, S]``; a causal one hides later positions."""
-        if cache is None:
-            queries = keys = jnp.arange(length)
-        else:
-            queries, keys = jnp.reshape(position, (1,)), jnp.arange(cache.key.shape[3])
+        """Relative bias ``[1, 1, H, T, S]``; a causal one hides later positions.
+
+        Args:
+            queries: positions ``[T]`` that look.
+            keys: positions ``[S]`` that are looked at.
+            causal: whether keys behind a query are hidden.
+        """
         bias = relative_positions.bias(
             self.relpos_bias(),
             queries,
@@ -186,10 +182,10 @@ class Decoder(nn.Module):
         return jnp.where(later[None, None, None], MASKED, bias)
 
 
-def _per_layer(memory: Memory) -> Memory:
-    """Repeats the mask over layers, so that every leaf can be scanned."""
+def _per_layer(memory: Memory) -> Segment:
+    """A memory as attention reads it, every leaf with axis L to be scanned over."""
     mask = jnp.broadcast_to(memory.mask, (memory.key.shape[0], *memory.mask.shape))
-    return memory.replace(mask=mask)
+    return Segment(memory.key, memory.value, mask)
 
 
 class T5(nn.Module):
@@ -240,26 +236,23 @@ class T5(nn.Module):
         tokens: jax.Array,
         emission: Emission,
         sources: Sequence[Encoded | Memory],
-        cache: Cache | None = None,
-        position: jax.Array | None = None,
-    ) -> tuple[jax.Array, Cache | None]:
-        """Logits ``[G, R, T, V]`` in float32, and the updated cache.
+    ) -> jax.Array:
+        """Teacher-forced logits ``[G, R, T, V]`` in float32.
 
         Args:
-            tokens: ``[G, R, T]`` integers, or with a cache ``[G, R, 1]``.
+            tokens: ``[G, R, T]`` integers.
             emission: generated weights of the decoder.
             sources: what cross-attention reads.
-            cache: from `start_cache` or the previous step.
-            position: of the single token given.
         """
-        x, cache = self.decoder(self.embed(tokens), emission, sources, cache, position)
-        x = x.astype(jnp.float32)
-        if self.config.tie_embeddings:
-            logits = self.token_embedder.attend(x)
-        else:
-            logits = self.decoder.logits_dense(x)
-        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
-        return sharding.constrain(logits, names), cache
+        return self._logits(self.decoder(self.embed(tokens), emission, sources))
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Logits ``[G, R, T, V]`` of what the decoder's last layer writes."""
+        return self._logits(self.decoder.normal(x))
+
+    def bias(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
+        """Causal bias of the decoder's self-attention; see `Decoder.bias`."""
+        return self.decoder.bias(queries, keys)
 
     def project(self, source: Encoded, emission: Emission) -> Memory:
         """Projects a source for every decoder layer, to be kept through decoding."""
@@ -270,18 +263,12 @@ class T5(nn.Module):
         names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.EMBED)
         return sharding.constrain(self.token_embedder(tokens), names)
 
-
-def start_cache(config: T5Config, groups: int, rows: int, length: int) -> Cache:
-    """An empty cache for `length` target positions."""
-    shape = (
-        config.num_decoder_layers,
-        groups,
-        rows,
-        length,
-        config.num_heads,
-        config.head_dim,
-    )
-    names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.HEADS, axes.HEAD_DIM)
-    empty = jnp.zeros(shape, config.dtype)
-    empty = sharding.constrain(empty, (axes.LAYERS, *names))
-    return Cache(empty, empty)
+    def _logits(self, x: jax.Array) -> jax.Array:
+        """Logits of normalised hidden states."""
+        x = x.astype(jnp.float32)
+        if self.config.tie_embeddings:
+            logits = self.token_embedder.attend(x)
+        else:
+            logits = self.decoder.logits_dense(x)
+        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
+        return sharding.constrain(logits, names)

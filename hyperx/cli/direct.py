@@ -138,31 +138,45 @@ def add_import(commands: flags.Commands) -> None:
 
 def add_export(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> None:
+        _check_export(args)
         from hyperx.data import startup
 
         startup.prepare_tensorflow()
         from hyperx.runs import exporting
 
-        exporting.export(**flags.given(args))
+        given = flags.given(args)
+        if args.state is None:
+            exporting.export(**given)
+        else:
+            del given["backbone_only"]
+            exporting.export_state(**given)
 
     parser = flags.add(
         commands,
         run,
         "export",
-        "write a checkpoint for another library",
+        "write a checkpoint, or a task state, for another library",
         "hyperx export --model_dir=out --to=hf --output=out_hf",
     )
-    flags.add_paths(
-        parser,
-        model_dir="DIR: of a trained or imported model",
-        output="DIR: the new folder",
+    flags.add_paths(parser, output="DIR: the new folder")
+    parser.add_argument(
+        "--model_dir",
+        metavar="DIR",
+        help="a trained or imported model to export; with --state the model that made "
+        "it, which is then checked (needed with --to=hf)",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="FILE",
+        help="a state to export, from `hyperx adapt` or `hyperx tune`",
     )
     parser.add_argument(
         "--to",
-        choices=["hf", "t5x"],
+        choices=["hf", "t5x", "peft", "json"],
         required=True,
-        help="what will read it: hf, Hugging Face transformers; t5x, whose folders are "
-        "called checkpoint_<step>",
+        help="what will read it. Of a model: hf, Hugging Face transformers; t5x, whose "
+        "folders are called checkpoint_<step>. Of a state: peft, onto the backbone of "
+        "a model exported with --to=hf; hf, merged into a T5; json, anybody",
     )
     parser.add_argument(
         "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
@@ -170,13 +184,39 @@ def add_export(commands: flags.Commands) -> None:
     parser.add_argument(
         "--dtype",
         choices=["float32", "bfloat16"],
-        help="of the parameters (default: float32)",
+        help="of what is written (default: float32; with --to=json, the state's own)",
     )
     parser.add_argument(
         "--backbone_only",
         action="store_true",
         help="leave out the hypernetwork, which Hugging Face has no place for",
     )
+
+
+# What can be exported of a model, and of a state.
+_OF_MODEL, _OF_STATE = ("hf", "t5x"), ("peft", "hf", "json")
+
+
+def _check_export(args: argparse.Namespace) -> None:
+    """Refuses flags that contradict each other, before anything is imported."""
+    allowed = _OF_MODEL if args.state is None else _OF_STATE
+    kind = "a model" if args.state is None else "a state (--state)"
+    if args.to not in allowed:
+        raise ValueError(
+            f"expected --to={' or '.join(allowed)} for {kind}, got --to={args.to}"
+            + ("; a state is given as --state=FILE" if args.state is None else "")
+        )
+    if args.model_dir is None and (args.state is None or args.to == "hf"):
+        raise ValueError(f"expected --model_dir with --to={args.to}, got none")
+    if args.model_dir is None and args.step is not None:
+        raise ValueError("expected --model_dir with --step, got none")
+    if args.state is not None and args.backbone_only:
+        raise ValueError(
+            "expected --backbone_only without --state: no exit of a state has a "
+            "hypernetwork in it"
+        )
+    if args.to == "json" and args.dtype is not None:
+        raise ValueError("expected no --dtype with --to=json, which changes no number")
 
 
 def add_demo(commands: flags.Commands) -> None:

@@ -1,21 +1,24 @@
-"""The command `plan`."""
+"""Commands that tell what a model needs before it is run: `plan` and `cost`."""
 
 import argparse
 import os
 
 from hyperx.cli import flags
 
-# How it is configured, before what is given.
-_CONFIGURATION = "runs/plan.gin"
+# Flags of `cost` that are numbers.
+_COST = {
+    "examples": "inputs of the task (default: 100)",
+    "condition_length": "tokens of the condition (default: 512)",
+    "input_length": "tokens of an input (default: 128)",
+    "target_length": "tokens that are decoded (default: 32)",
+    "rows": "inputs that are computed together (default: 32)",
+    "beams": "of decoding (default: 1)",
+}
 
 
 def add_plan(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> int:
-        files = args.gin_file
-        if args.model_dir is not None and not files:
-            files = [os.path.join(args.model_dir, "config.gin")]
-        args.gin_file = [_CONFIGURATION, *files] if files else []
-        flags.configure(args)
+        _configure(args, "runs/plan.gin")
         told = flags.call(
             "hyperx.runs.plan.plan",
             topology=args.topology,
@@ -56,3 +59,39 @@ def add_plan(commands: flags.Commands) -> None:
         help="plan evaluation's decoding (EVAL_GROUPS x EVAL_ROWS) instead of training",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _configure(args: argparse.Namespace, first: str) -> None:
+    """Reads `first` before what is given; else the trained model's configuration."""
+    files = args.gin_file
+    if args.model_dir is not None and not files:
+        files = [os.path.join(args.model_dir, "config.gin")]
+    args.gin_file = [first, *files] if files else []
+    flags.configure(args)
+
+
+def add_cost(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> None:
+        _configure(args, "runs/cost.gin")
+        flags.call(
+            "hyperx.runs.cost.cost",
+            **{name: getattr(args, name) for name in _COST},
+            as_json=args.json,
+            output=args.output,
+        )
+
+    parser = flags.add(
+        commands,
+        run,
+        "cost",
+        "tell what serving a task costs, and from how many examples on it pays",
+        "hyperx cost --gin_file=models/hint_xl.gin --examples=100 "
+        "--condition_length=512 --output=cost",
+    )
+    flags.add_gin(parser)
+    for name, text in _COST.items():
+        parser.add_argument(f"--{name}", type=flags.positive, metavar="N", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--output", metavar="DIR", help="receives cost.json and a picture, cost.png"
+    )

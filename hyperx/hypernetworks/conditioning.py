@@ -34,3 +34,7 @@ class Conditioning:
             state.memory,
             state.prompt,
         )
+
+    def sources(self, encoded: Encoded | Memory) -> tuple[Encoded | Memory, ...]:
+        """What the decoder attends to: the fused condition, if any, and the input."""
+        return (encoded,) if self.memory is None else (self.memory, encoded)

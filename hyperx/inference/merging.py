@@ -16,7 +16,7 @@ from hyperx.adaptation import LayerAdaptation, LowRank, Scale, is_part
 from hyperx.task_state import TaskState
 
 # Modules of a layer by what is generated for them.
-_MODULES = {
+MODULES = {
     "encoder": {"self_attention": "attention", "mlp": "mlp"},
     "decoder": {
         "self_attention": "self_attention",
@@ -45,19 +45,30 @@ def merge(params: Mapping[str, Any], state: TaskState) -> dict[str, Any]:
     _check(state)
     backbone = {k: v for k, v in params.items() if k != "hypernetwork"}
     flat = flatten_dict(backbone, sep="/")
-    for stack, modules in _MODULES.items():
+    for stack, modules in MODULES.items():
         adapted: LayerAdaptation = getattr(state, stack)
-        for site, module in modules.items():
+        for site in modules:
             parts = getattr(adapted, site)
-            path = f"{stack}/layers/{module}/{{}}/kernel"
             # In the order of the backbone: it rescales what is updated already.
             for name, part in parts.low_rank.items():
-                target = path.format(name)
+                target = kernel(stack, site, name)
                 flat[target] = flat[target] + _update(part)
             for name, part in parts.scale.items():
-                target = path.format("wo" if name == "hidden" else name)
+                target = kernel(stack, site, name)
                 flat[target] = flat[target] * _factors(part, name)
     return unflatten_dict(flat, sep="/")
+
+
+def kernel(stack: str, site: str, name: str) -> str:
+    """The path of the stacked kernel that a part changes.
+
+    Args:
+        stack: ``encoder`` or ``decoder``.
+        site: of `hyperx.adaptation.LayerAdaptation`.
+        name: of a projection; ``hidden`` is what the output kernel reads.
+    """
+    name = "wo" if name == "hidden" else name
+    return f"{stack}/layers/{MODULES[stack][site]}/{name}/kernel"
 
 
 def _update(part: LowRank) -> jax.Array:
@@ -84,7 +95,7 @@ def _check(state: TaskState) -> None:
 
 def _unmergeable(state: TaskState) -> Iterator[str]:
     """Names of all that is no change of a kernel."""
-    for stack in _MODULES:
+    for stack in MODULES:
         for path, part in jax.tree_util.tree_leaves_with_path(
             getattr(state, stack), is_leaf=is_part
         ):

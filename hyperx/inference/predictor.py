@@ -1,21 +1,17 @@
 """The predictor: a trained model as its users hold it."""
 
-import copy
 import functools
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from hyperx import sharding
-from hyperx.inference import buckets, decoding
-from hyperx.inference.programs import Programs
+from hyperx.backbone.t5 import EOS
+from hyperx.inference.decoding import Greedy, Requests, Strategy
+from hyperx.inference.tokens import TokenPredictor
 from hyperx.model import ModelConfig
 from hyperx.task_state import TaskState
 
@@ -23,17 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 class Vocabulary(Protocol):
-    """What the predictor needs of a seqio vocabulary."""
+    """What a model's user needs of a seqio vocabulary."""
 
     def encode(self, s: str) -> Sequence[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-class Predictor:
-    """Adapts to conditions, then generates and scores under the states it made.
-
-    Shapes are padded to powers of two, so that a new input rarely compiles anew.
+class Predictor(TokenPredictor):
+    """Reads and writes text, where `TokenPredictor` has tokens.
 
     Attributes:
         config: of the model.
@@ -52,31 +46,9 @@ class Predictor:
         feature_lengths: Mapping[str, int],
         mesh: Mesh | None = None,
     ) -> None:
-        self.config = config
-        self.params = params
+        super().__init__(config, params, mesh)
         self.vocabulary = vocabulary
         self.feature_lengths = dict(feature_lengths)
-        self.mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
-        self._programs = Programs(config, self.mesh)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Identifies this model: its description and the bits of its parameters."""
-        digest = hashlib.sha256()
-        digest.update(json.dumps(self.config.to_json(), sort_keys=True).encode())
-        with sharding.use(self.mesh):
-            sums = _bit_sums(self.params)
-        for path, value in jax.tree_util.tree_leaves_with_path(jax.device_get(sums)):
-            digest.update(f"{jax.tree_util.keystr(path)}={int(value)}".encode())
-        return digest.hexdigest()[:16]
-
-    def with_params(self, params: Any) -> "Predictor":
-        """The same model with other parameters; shares what was compiled."""
-        other = copy.copy(self)
-        other.params = params
-        for cached in ("fingerprint", "_own_state"):
-            vars(other).pop(cached, None)
-        return other
 
     def adapt(self, condition: str | Sequence[str] | None = None) -> TaskState:
         """Reads one or several conditions and writes the weights they ask for.
@@ -98,80 +70,42 @@ class Predictor:
         texts = [condition] if isinstance(condition, str) else list(condition)
         return self.adapt_tokens(self.condition_tokens(texts))
 
-    def condition_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """What the hypernetwork reads of conditions: tokens, or numbers of tasks."""
-        if self.config.method.reads != "task":
-            return self.encode_text(texts, "condition")
-        tasks = self.config.method.tasks
-        unknown = [text for text in texts if text not in tasks]
-        if unknown:
-            raise ValueError(f"expected a task of {tasks}, got {unknown[0]!r}")
-        return np.array([[tasks.index(text)] for text in texts], np.int32)
-
-    def adapt_tokens(self, tokens: np.ndarray | None) -> TaskState:
-        """As `adapt`, from what the hypernetwork reads, ``[G, I]``, or None."""
-        if (tokens is not None) != self.conditioned:
-            raise ValueError(
-                f"expected {'a' if self.conditioned else 'no'} condition for a model "
-                f"that reads {self.config.method.reads!r}, got "
-                f"{'none' if tokens is None else 'one'}"
-            )
-        if tokens is not None and self.config.method.reads != "task":
-            tokens = buckets.pad_length(np.asarray(tokens))
-        with sharding.use(self.mesh):
-            state = self._programs.adapt(self.params, tokens)
-        return state.replace(fingerprint=self.fingerprint)
-
-    @property
-    def conditioned(self) -> bool:
-        """Whether the model's hypernetwork reads conditions."""
-        return self.config.method.reads in ("condition", "task")
-
-    @functools.cached_property
-    def _own_state(self) -> TaskState:
-        """The one state of a model that reads no conditions."""
-        return self.adapt_tokens(None)
-
     def generate(
         self,
         inputs: Sequence[str],
         state: TaskState | None = None,
         *,
         max_new_tokens: int = 32,
-    ) -> list[str]:
-        """Decodes greedily.
+        decoding: Strategy = Greedy(),  # noqa: B008
+        returned: int = 1,
+        seed: int = 0,
+    ) -> list[str] | list[list[str]]:
+        """Writes outputs.
 
         Args:
             inputs: texts; every one is read under the same condition.
             state: of one condition, made by this model; may be None for a model that
                 reads no conditions.
             max_new_tokens: longest output.
+            decoding: how outputs are chosen.
+            returned: outputs per input: the best of a beam search, or samples.
+            seed: of samples; other inputs do not change those of one.
 
         Returns:
-            One text per input.
+            One text per input; with several `returned`, a list of them per input, those
+            of a beam search in order, best first.
         """
+        requests = Requests.of(decoding, max_new_tokens, returned=returned, seed=seed)
         if not inputs:
             return []
-        tokens = self.encode_text(inputs, self._input_feature())
-        state = self._checked(state)
-        out, _ = self.generate_tokens(tokens[None], state, max_new_tokens)
-        return [self.decode_tokens(row) for row in out[0]]
-
-    def generate_tokens(
-        self, tokens: np.ndarray, state: TaskState, max_new_tokens: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """As `generate`, for tokens ``[G, R, S]`` and a state of G conditions, or one.
-
-        Returns:
-            Tokens ``[G, R, max_new_tokens]`` and log-probabilities ``[G, R]``.
-        """
-        rows = tokens.shape[1]
-        padded = buckets.pad_length(buckets.pad(tokens, 1))
-        with sharding.use(self.mesh):
-            out, score = self._programs.greedy(
-                self.params, padded, state, max_new_tokens=max_new_tokens
-            )
-        return np.asarray(out)[:, :rows], np.asarray(score)[:, :rows]
+        tokens = self.encode_text(inputs, self.input_feature)[None]
+        requests = requests.full(*tokens.shape[:2])
+        shape = decoding.shape(max_new_tokens, returned)
+        out, _ = self.generate_rows(tokens, self._checked(state), requests, shape)
+        texts = [
+            [self.decode_tokens(row) for row in rows[:returned]] for rows in out[0]
+        ]
+        return texts if returned > 1 else [text for (text,) in texts]
 
     def score(
         self,
@@ -201,31 +135,11 @@ class Predictor:
         encoded = self.encode_text(flat, "targets")
         targets = np.zeros((len(inputs), max(counts), encoded.shape[1]), np.int32)
         targets[np.arange(max(counts)) < np.array(counts)[:, None]] = encoded
-        sources = self.encode_text(inputs, self._input_feature())
+        sources = self.encode_text(inputs, self.input_feature)
         (scores,) = self.score_tokens(
             sources[None], targets[None], self._checked(state)
         )
         return [row[:count] for row, count in zip(scores, counts, strict=True)]
-
-    def score_tokens(
-        self, tokens: np.ndarray, choices: np.ndarray, state: TaskState
-    ) -> np.ndarray:
-        """As `score`, for tokens ``[G, R, S]`` and a state of G conditions, or one.
-
-        Args:
-            tokens: of the inputs; each is read once.
-            choices: ``[G, R, C, T]``, EOS included; one of padding alone scores 0.
-            state: as in `generate_tokens`.
-
-        Returns:
-            ``[G, R, C]`` in float32.
-        """
-        rows, count = choices.shape[1:3]
-        choices = buckets.pad(buckets.pad(buckets.pad_length(choices), 1), 2)
-        padded = buckets.pad_length(buckets.pad(tokens, 1))
-        with sharding.use(self.mesh):
-            scores = self._programs.score(self.params, padded, choices, state)
-        return np.asarray(scores)[:, :rows, :count]
 
     def logits(
         self,
@@ -251,6 +165,16 @@ class Predictor:
             logits = self._programs.logits(self.params, batch, self._checked(state))
         return np.asarray(logits)[0]
 
+    def condition_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """What the hypernetwork reads of conditions: tokens, or numbers of tasks."""
+        if self.config.method.reads != "task":
+            return self.encode_text(texts, "condition")
+        tasks = self.config.method.tasks
+        unknown = [text for text in texts if text not in tasks]
+        if unknown:
+            raise ValueError(f"expected a task of {tasks}, got {unknown[0]!r}")
+        return np.array([[tasks.index(text)] for text in texts], np.int32)
+
     def encode_text(self, texts: Sequence[str], feature: str) -> np.ndarray:
         """Tokens ``[N, length]`` with EOS; those too long for `feature` are cut."""
         ids = [list(self._vocabulary().encode(text)) for text in texts]
@@ -261,7 +185,7 @@ class Predictor:
             logger.warning(
                 "%d of %d %s cut to %d tokens", cut, len(ids), feature, limit
             )
-        ids = [[*row[:limit], decoding.EOS] for row in ids]
+        ids = [[*row[:limit], EOS] for row in ids]
         tokens = np.zeros((len(ids), max(map(len, ids), default=1)), np.int32)
         for row, values in zip(tokens, ids, strict=True):
             row[: len(values)] = values
@@ -280,7 +204,7 @@ class Predictor:
 
     def decode_tokens(self, tokens: np.ndarray) -> str:
         """Text of tokens ``[T]`` up to EOS."""
-        ends = np.flatnonzero(tokens == decoding.EOS)
+        ends = np.flatnonzero(tokens == EOS)
         end = ends[0] if ends.size else len(tokens)
         return self._vocabulary().decode([int(id) for id in tokens[:end] if id])
 
@@ -292,8 +216,15 @@ class Predictor:
             )
         return self.vocabulary
 
-    def _input_feature(self) -> str:
+    @property
+    def input_feature(self) -> str:
+        """Which feature of a data set inputs are: their length is that of this one."""
         return "prompt" if self.config.method.reads == "prompt" else "inputs"
+
+    @functools.cached_property
+    def _own_state(self) -> TaskState:
+        """The one state of a model that reads no conditions."""
+        return self.adapt_tokens(None)
 
     def _checked(self, state: TaskState | None) -> TaskState:
         """The state to decode under.
@@ -316,14 +247,3 @@ class Predictor:
                 "with `state.take([i])`"
             )
         return state
-
-
-@jax.jit
-def _bit_sums(params: Any) -> Any:
-    return jax.tree.map(_bit_sum, params)
-
-
-def _bit_sum(leaf: jax.Array) -> jax.Array:
-    """Sum of an array's bits as integers weighted by position, modulo 2^32."""
-    bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
-    return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1))

@@ -1,5 +1,6 @@
 """Programs: what is compiled to use a trained model."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,8 +8,10 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 
 from hyperx import sharding
+from hyperx.backbone import steps
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.inference import decoding, scoring
+from hyperx.inference import scoring
+from hyperx.inference.decoding import loop
 from hyperx.model import ModelConfig
 from hyperx.task_state import TaskState
 
@@ -22,7 +25,11 @@ class Programs:
     Attributes:
         adapt: ``(params, tokens) -> TaskState`` from what the hypernetwork reads,
             ``[G, I]`` or None; it stays where it is declared.
-        greedy: ``(params, tokens, state, *, max_new_tokens)``: see `decoding.greedy`.
+        generate: ``(params, weights, tokens, state, requests, shape)``: see
+            `decoding.loop.generate`.
+        begin: ``(params, tokens, state, requests, shape) -> Running``.
+        advance: ``(weights, running, count) -> Running``; `running` is used up.
+        layers: ``(stacked) -> layers``: see `hyperx.backbone.steps.layer_weights`.
         logits: ``(params, batch, state)``: teacher-forced, ``[G, R, T, V]`` in float32.
         score: ``(params, tokens, choices, state)``: see `scoring.log_probabilities`.
     """
@@ -31,21 +38,30 @@ class Programs:
         self._module = config.build()
         whole = NamedSharding(mesh, sharding.spec(()))
         self.adapt: Callable[..., Any] = jax.jit(self._adapt)
-        self.greedy: Callable[..., Any] = jax.jit(
-            self._greedy, static_argnames="max_new_tokens", out_shardings=whole
+        self.generate: Callable[..., Any] = jax.jit(
+            functools.partial(loop.generate, self._module),
+            static_argnames="shape",
+            out_shardings=whole,
+        )
+        self.begin: Callable[..., Any] = jax.jit(
+            functools.partial(loop.begin, self._module), static_argnames="shape"
+        )
+        self.advance: Callable[..., Any] = jax.jit(
+            functools.partial(loop.advance, self._module), donate_argnames="running"
         )
         self.logits: Callable[..., Any] = jax.jit(self._logits, out_shardings=whole)
         self.score: Callable[..., Any] = jax.jit(self._score, out_shardings=whole)
+        self.layers: Callable[..., Any] = jax.jit(
+            functools.partial(steps.layer_weights, config.backbone)
+        )
+
+    def weights(self, params: Any) -> steps.Weights:
+        """What decoding reads of parameters, token by token; of layers a copy."""
+        layers = self.layers(params["decoder"]["layers"])
+        return steps.Weights(steps.outer_weights(params), layers)
 
     def _adapt(self, params: Any, tokens: jax.Array | None) -> TaskState:
         return self._module.apply({"params": params}, tokens, method="adapt")
-
-    def _greedy(
-        self, params: Any, tokens: jax.Array, state: TaskState, max_new_tokens: int
-    ) -> tuple[jax.Array, jax.Array]:
-        return decoding.greedy(
-            self._module, params, tokens, state, max_new_tokens=max_new_tokens
-        )
 
     def _logits(
         self, params: Any, batch: Mapping[str, jax.Array], state: TaskState

@@ -6,10 +6,10 @@ in place. Scores of all segments meet in one softmax.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from hyperx.adaptation import Prefix
 
@@ -17,7 +17,8 @@ from hyperx.adaptation import Prefix
 MASKED = -1e10
 
 
-class Segment(NamedTuple):
+@struct.dataclass
+class Segment:
     """One source of keys and values.
 
     Attributes:
@@ -27,12 +28,27 @@ class Segment(NamedTuple):
         mask: ``[G, R, S]`` or ``[G, S]``, True where a position is visible, or
             ``[G, R, T, S]`` where that depends on the query; all are, if None.
         bias: ``[G, R, H, T, S]`` with 1 for any of these, added to the scores, or None.
+        length_last: whether keys and values are ``[G, R, H, K, S]`` or
+            ``[G, H, K, S]`` instead: what is read once per token is not rearranged
+            for it then.
     """
 
     key: jax.Array
     value: jax.Array
     mask: jax.Array | None = None
     bias: jax.Array | None = None
+    length_last: bool = struct.field(pytree_node=False, default=False)
+
+    def with_length_last(self) -> "Segment":
+        """The same, rearranged to be read often."""
+        key, value = (jnp.moveaxis(x, -3, -1) for x in (self.key, self.value))
+        return self.replace(key=key, value=value, length_last=True)
+
+    @property
+    def axes(self) -> str:
+        """The letters of the axes of `key` and `value`."""
+        rows = "R" if self.key.ndim == 5 else ""
+        return f"G{rows}HKS" if self.length_last else f"G{rows}SHK"
 
 
 def prefix(part: Prefix | None) -> tuple[Segment, ...]:
@@ -67,19 +83,18 @@ def attend(
     out, start = 0.0, 0
     for segment, score in zip(segments, scores, strict=True):
         part = jax.lax.slice_in_dim(weights, start, start + score.shape[-1], axis=-1)
-        equation = (
-            "GRHTS,GSHK->GRTHK" if segment.key.ndim == 4 else "GRHTS,GRSHK->GRTHK"
-        )
-        out = out + jnp.einsum(equation, part, segment.value)
+        out = out + jnp.einsum(f"GRHTS,{segment.axes}->GRTHK", part, segment.value)
         start += score.shape[-1]
     return out
 
 
 def _scores(query: jax.Array, segment: Segment) -> jax.Array:
     """Scores ``[G, R, H, T, S]`` in float32."""
-    equation = "GRTHK,GSHK->GRHTS" if segment.key.ndim == 4 else "GRTHK,GRSHK->GRHTS"
     scores = jnp.einsum(
-        equation, query, segment.key, preferred_element_type=jnp.float32
+        f"GRTHK,{segment.axes}->GRHTS",
+        query,
+        segment.key,
+        preferred_element_type=jnp.float32,
     )
     if segment.bias is not None:
         scores = scores + segment.bias.astype(jnp.float32)

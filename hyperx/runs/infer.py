@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from hyperx.inference.decoding import Requests, strategies
 from hyperx.inference.predictor import Predictor
 from hyperx.runs import models, progress
 from hyperx.runs.adapt import check_folder
@@ -22,6 +23,13 @@ def infer(
     condition: str | None = None,
     max_new_tokens: int = 64,
     batch_size: int = 64,
+    beams: int | None = None,
+    length_penalty: float | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    returned: int = 1,
+    seed: int = 0,
     vocabulary: str | None = None,
     step: int | None = None,
 ) -> int:
@@ -36,10 +44,17 @@ def infer(
             ``-`` for standard input. With `condition`, lines are plain inputs.
         output: path of the JSONL file to write, or ``-`` for standard output. Lines
             keep their order; each has ``line``, ``condition``, ``input`` and
-            ``output``.
+            ``output``, or with several returned a list of ``outputs``.
         condition: one condition for all inputs.
         max_new_tokens: longest output.
         batch_size: lines that are decoded together.
+        beams: of a beam search. Without this and what follows, decoding is greedy.
+        length_penalty: of a beam search, see `hyperx.inference.decoding.Beam`.
+        temperature: of sampling, see `hyperx.inference.decoding.Sample`.
+        top_k: of sampling.
+        top_p: of sampling.
+        returned: outputs per line: the best of a beam search, or samples.
+        seed: of sampling; the same line gets the same samples in any file.
         vocabulary: overrides the model's.
         step: of the checkpoint; the newest if None.
 
@@ -48,8 +63,20 @@ def infer(
 
     Raises:
         FileNotFoundError: without a model, an input or a folder for the output.
-        ValueError: for a `condition` that the model would not read.
+        ValueError: for a `condition` that the model would not read, or settings of
+            decoding that contradict each other.
     """
+    decoding = strategies.named(
+        beams=beams,
+        length_penalty=length_penalty,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
+    Requests.of(decoding, max_new_tokens, returned=returned)  # refuses contradictions
+    options = dict(
+        max_new_tokens=max_new_tokens, decoding=decoding, returned=returned, seed=seed
+    )
     if output != "-":
         check_folder(output)
     predictor = models.load(model_dir, step, vocabulary=vocabulary)
@@ -72,9 +99,7 @@ def infer(
             state = predictor.adapt(text) if conditioned else None
             for start in range(0, len(members), batch_size):
                 chosen = members[start : start + batch_size]
-                answers = _answer(
-                    predictor, [rows[i] for i in chosen], state, max_new_tokens
-                )
+                answers = _answer(predictor, [rows[i] for i in chosen], state, options)
                 for index, result in zip(chosen, answers, strict=True):
                     results[index] = result
                 done += len(chosen)
@@ -167,14 +192,13 @@ def _answer(
     predictor: Predictor,
     rows: list[dict[str, Any]],
     state: TaskState | None,
-    max_new_tokens: int,
+    options: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Answers rows of one condition."""
-    texts = predictor.generate(
-        [row["input"] for row in rows], state, max_new_tokens=max_new_tokens
-    )
+    texts = predictor.generate([row["input"] for row in rows], state, **options)
+    name = "outputs" if options["returned"] > 1 else "output"
     for row, text in zip(rows, texts, strict=True):
-        yield row | {"output": text}
+        yield row | {name: text}
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from flax.linen import partitioning
 from jax.sharding import PartitionSpec
 
 from hyperx import model, sharding
-from hyperx.inference import decoding
+from hyperx.backbone import steps
+from hyperx.inference.decoding import Greedy, Requests, loop
 
 Batch = Mapping[str, jax.Array]
 
@@ -96,14 +97,18 @@ class Rows:
         state = self.module.apply(
             {"params": params}, batch.get("condition_tokens"), method="adapt"
         )
-        tokens, scores = decoding.greedy(
+        inputs = batch["encoder_input_tokens"][:, None]
+        longest = batch["decoder_input_tokens"].shape[1]
+        tokens, scores = loop.generate(
             self.module,
             params,
-            batch["encoder_input_tokens"][:, None],
+            steps.weights_of(self.config.backbone, params),
+            inputs,
             state,
-            max_new_tokens=batch["decoder_input_tokens"].shape[1],
+            Requests.of(Greedy(), longest).full(*inputs.shape[:2]),
+            Greedy().shape(longest),
         )
-        return tokens[:, 0], scores[:, 0]
+        return tokens[:, 0, 0], scores[:, 0, 0]
 
     def _axes(self) -> dict[str, Any]:
         flat = traverse_util.flatten_dict(self.parameters.axes)

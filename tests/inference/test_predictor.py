@@ -6,7 +6,8 @@ import pytest
 from conftest import TINY, initial_params, tiny_hint
 
 from hyperx import load_state, model, sharding, task_state
-from hyperx.inference import decoding
+from hyperx.backbone.t5 import EOS
+from hyperx.inference.decoding import Beam, Greedy, Requests, Sample, Shape
 from hyperx.inference.predictor import Predictor
 from hyperx.methods import plain
 
@@ -50,7 +51,7 @@ def test_cached_decoding_equals_teacher_forcing(hint, state):
     for row, expected, score in zip(
         tokens[0], log_probabilities, scores[0], strict=True
     ):
-        ends = np.flatnonzero(row == decoding.EOS)
+        ends = np.flatnonzero(row == EOS)
         length = ends[0] + 1 if ends.size else len(row)
         np.testing.assert_array_equal(row[:length], expected[:length].argmax(-1))
         assert not row[length:].any()
@@ -122,6 +123,64 @@ def test_misuse_is_explained(hint, state):
         hint.score(["a", "b"], [["c"]], state)
 
 
+def test_several_outputs_are_lists_best_first(hint, state):
+    inputs = ["abc", "de"]
+    best = hint.generate(inputs, state, max_new_tokens=6, decoding=Beam(3))
+    all_ = hint.generate(inputs, state, max_new_tokens=6, decoding=Beam(3), returned=3)
+    assert [texts[0] for texts in all_] == best
+    assert all(len(texts) == 3 for texts in all_)
+    drawn = hint.generate(inputs, state, decoding=Sample(2.0), returned=3, seed=1)
+    assert all(len(set(texts)) == 3 for texts in drawn)
+
+
+def test_every_row_has_its_own_limit(hint, state):
+    inputs = hint.encode_text(["abc", "defgh", "i"], "inputs")[None]
+    whole, scores = hint.generate_tokens(inputs, state, 8)
+    limits = [2, 8, 5]
+    each = [Requests.of(Greedy(), limit) for limit in limits]
+    requests = jax.tree.map(lambda *leaves: np.stack(leaves)[None], *each)
+    tokens, cut = hint.generate_rows(inputs, state, requests, Shape(8))
+    for row, limit in enumerate(limits):
+        np.testing.assert_array_equal(tokens[0, row, 0, :limit], whole[0, row, :limit])
+        assert not tokens[0, row, 0, limit:].any()
+    assert cut[0, 0, 0] > scores[0, 0]
+    np.testing.assert_array_equal(cut[0, 1, 0], scores[0, 1])
+
+
+def test_decoding_ends_when_all_rows_have(hint, state):
+    inputs = hint.encode_text(["abc", "de"], "inputs")[None]
+    requests = Requests.of(Greedy(), 3).full(1, 2)
+    running = hint.advance(hint.begin(inputs, state, requests, Shape(16)), 16)
+    assert int(running.position) == int(running.lengths.max()) <= 3
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_an_uneven_number_of_conditions_is_padded(hint, rows):
+    states = hint.adapt(["replace", "swap", "drop"])
+    inputs = hint.encode_text(["abc", "de", "f", "gh", "i", "jk"][: 3 * rows], "inputs")
+    inputs = inputs.reshape(3, rows, -1)
+    three, scores = hint.generate_tokens(inputs, states, 6)
+    again = hint.score_tokens(inputs, three[:, :, None], states)
+    np.testing.assert_allclose(again[..., 0], scores, atol=1e-4)
+    for index in range(3):
+        one = inputs[index : index + 1]
+        alone, _ = hint.generate_tokens(one, states.take([index]), 6)
+        np.testing.assert_array_equal(three[index], alone[0])
+    with pytest.raises(ValueError, match="a state of 3 conditions or of one, got 2"):
+        hint.generate_tokens(inputs, states.take([0, 1]), 6)
+
+
+def test_other_parameters_decode_with_their_own(hint, state):
+    params = jax.tree.map(lambda leaf: 2 * leaf, hint.params)
+    other, fresh = hint.with_params(params), Predictor(hint.config, params, None, {})
+    inputs = hint.encode_text(["abc", "de"], "inputs")[None]
+    found, scores = other.generate_tokens(inputs, state, 6)
+    expected, same = fresh.generate_tokens(inputs, state, 6)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, same)
+    assert (found != hint.generate_tokens(inputs, state, 6)[0]).any()
+
+
 def test_nothing_in_nothing_out(hint, state):
     assert hint.generate([], state) == []
     assert hint.score([], [], state) == []
@@ -139,5 +198,5 @@ def test_plain_models_read_no_condition():
 def test_over_long_text_is_cut_before_eos_and_reported(hint, caplog):
     tokens = hint.encode_text(["abcdefghijklmnop", "ab"], "inputs")
     assert tokens.shape == (2, LENGTHS["inputs"])
-    assert tokens[0, -1] == decoding.EOS
+    assert tokens[0, -1] == EOS
     assert "1 of 2 inputs cut to 9 tokens" in caplog.text

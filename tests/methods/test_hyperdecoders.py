@@ -25,9 +25,11 @@ from hyperdecoders_reference import (
 
 from hyperx import config, model
 from hyperx.adaptation import Adapter, Encoded, LayerAdaptation, SiteParts
+from hyperx.backbone import steps
+from hyperx.backbone.t5 import EOS
 from hyperx.emission import Emission
 from hyperx.hypernetworks.generators.instances import mean_pooled
-from hyperx.inference import decoding
+from hyperx.inference.decoding import Greedy, Requests, loop
 from hyperx.methods.hyperdecoders import Hyperdecoders
 
 MODES = ("none", "manual", "manual_specific", "task", "generated")
@@ -151,6 +153,15 @@ def test_every_cell_of_the_grid_has_its_logits(encoder, decoder):
     assert logits.shape == (*batch["decoder_input_tokens"].shape, TINY.vocab_size)
 
 
+def greedy(module, params, inputs, state, length):
+    """Tokens ``[G, R, T]`` and log-probabilities ``[G, R]``."""
+    requests = Requests.of(Greedy(), length).full(*inputs.shape[:2])
+    weights = steps.weights_of(module.config, params)
+    arguments = (weights, inputs, state, requests, Greedy().shape(length))
+    tokens, scores = loop.generate(module, params, *arguments)
+    return tokens[:, :, 0], scores[:, :, 0]
+
+
 @pytest.mark.usefixtures("mesh")
 @pytest.mark.parametrize(
     ("encoder", "decoder"), [("task", "generated"), ("generated", "manual_specific")]
@@ -164,13 +175,13 @@ def test_decoding_a_mixed_grid_equals_teacher_forcing(encoder, decoder):
         variables = {"params": params}
         condition, inputs = batch["condition_tokens"], batch["encoder_tokens"]
         state = module.apply(variables, condition, method="adapt")
-        return decoding.greedy(module, params, inputs, state, max_new_tokens=4)
+        return greedy(module, params, inputs, state, 4)
 
     tokens, scores = decode(params)
     shifted = jnp.pad(tokens[..., :-1], ((0, 0), (0, 0), (1, 0)))
     logits = logits_of(full, params, batch | {"decoder_input_tokens": shifted})
     table = jax.nn.log_softmax(logits)
-    ended = np.cumsum(np.asarray(tokens) == decoding.EOS, axis=-1)
+    ended = np.cumsum(np.asarray(tokens) == EOS, axis=-1)
     alive = np.pad(ended[..., :-1], ((0, 0), (0, 0), (1, 0))) == 0
     np.testing.assert_array_equal(tokens[alive], table.argmax(-1)[alive])
     expected = np.where(alive, table.max(-1), 0.0).sum(-1)
@@ -259,7 +270,7 @@ def test_decoding_generates_before_its_loop():
 
     def decode(params):
         state = module.apply({"params": params}, None, method="adapt")
-        return decoding.greedy(module, params, tokens, state, max_new_tokens=3)
+        return greedy(module, params, tokens, state, 3)
 
     program = jax.make_jaxpr(decode)(params).jaxpr
     head = (8, BOTTLENECKS["decoder"] * TINY.embed_dim)

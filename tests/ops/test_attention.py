@@ -76,7 +76,7 @@ def test_broadcast_group_equals_copies(query, own):
 
 def test_masked_positions_have_no_influence(query, own):
     def total(value):
-        out = attention.attend(query, (own._replace(value=value),))
+        out = attention.attend(query, (own.replace(value=value),))
         return jnp.sum(jnp.sin(out))
 
     grads = jax.grad(total)(own.value)
@@ -85,5 +85,16 @@ def test_masked_positions_have_no_influence(query, own):
 
 
 def test_nothing_visible_is_finite(query, own):
-    hidden = own._replace(mask=jnp.zeros_like(own.mask))
+    hidden = own.replace(mask=jnp.zeros_like(own.mask))
     assert np.all(np.isfinite(attention.attend(query, (hidden,))))
+
+
+def test_where_positions_lie_changes_nothing(query, own):
+    shared = Segment(normal(3, G, 6, H, K), normal(4, G, 6, H, K))
+    rearranged = [segment.with_length_last() for segment in (shared, own)]
+    assert rearranged[1].key.shape == (G, R, H, K, S)
+    np.testing.assert_allclose(
+        attention.attend(query, rearranged),
+        attention.attend(query, (shared, own)),
+        atol=1e-6,
+    )

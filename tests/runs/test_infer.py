@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from hyperx.inference.decoding import Beam, Greedy, Sample
 from hyperx.runs import infer, models
 
 
@@ -16,7 +17,7 @@ class EchoPredictor:
     def __init__(self, reads="condition"):
         method = types.SimpleNamespace(reads=reads)
         self.config = types.SimpleNamespace(method=method)
-        self.adapted, self.generated = [], []
+        self.adapted, self.generated, self.options = [], [], {}
 
     def check_text(self, text):
         if "unknown" in text:
@@ -32,9 +33,11 @@ class EchoPredictor:
         self.adapted.append(condition)
         return condition
 
-    def generate(self, inputs, state, *, max_new_tokens):
+    def generate(self, inputs, state, *, max_new_tokens, returned, **options):
         self.generated.append(len(inputs))
-        return [f"{state}:{text}"[:max_new_tokens] for text in inputs]
+        self.options = options
+        texts = [f"{state}:{text}"[:max_new_tokens] for text in inputs]
+        return texts if returned == 1 else [[text] * returned for text in texts]
 
 
 @pytest.fixture
@@ -126,3 +129,47 @@ def test_an_output_file_is_replaced_only_when_complete(
     with pytest.raises(ZeroDivisionError):
         infer.infer(model_dir="m", condition="do", output=str(target))
     assert target.read_text() == "earlier\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, Greedy()),
+        (dict(beams=3), Beam(3)),
+        (dict(beams=3, length_penalty=1.0), Beam(3, 1.0)),
+        (dict(temperature=0.5), Sample(0.5)),
+        (dict(top_k=5, top_p=0.9), Sample(1.0, 5, 0.9)),
+    ],
+)
+def test_settings_of_decoding_reach_it(predictor, monkeypatch, given, expected):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
+    assert infer.infer(model_dir="m", condition="do", seed=4, **given) == 0
+    assert predictor.options == {"decoding": expected, "seed": 4}
+
+
+def test_several_outputs_are_a_list(predictor, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
+    assert infer.infer(model_dir="m", condition="do", beams=2, returned=2) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert "output" not in answer
+    assert answer["outputs"] == ["do:x", "do:x"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(beams=2, top_k=3), "beam search or sampling, got beams and top_k"),
+        (dict(beams=2, returned=3), "1 to 2 of 2 beams, got 3"),
+        (dict(returned=2), "returned=1 of greedy decoding, got 2"),
+        (dict(temperature=-1.0), "a temperature of at least 0, got -1.0"),
+        (dict(top_p=1.5), r"a top_p in \(0, 1\], got 1.5"),
+        (dict(top_k=0), "a top_k of at least 1, got 0"),
+        (dict(beams=0), "at least 1 beam, got 0"),
+        (dict(length_penalty=-0.1), "a length_penalty of at least 0, got -0.1"),
+        (dict(max_new_tokens=0), "at least 1 new token, got 0"),
+    ],
+)
+def test_contradictions_are_told_before_anything_is_loaded(monkeypatch, given, message):
+    monkeypatch.setattr(models, "load", lambda *args, **kwargs: pytest.fail("loaded"))
+    with pytest.raises(ValueError, match=message):
+        infer.infer(model_dir="m", **given)

@@ -78,6 +78,25 @@ _SUBLAYERS = {
 }
 
 
+# Linear layers of an attention: ours and theirs.
+_ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
+
+
+def linear(path: str, layer: int) -> str:
+    """The linear layer that has one layer's slice of a stacked kernel.
+
+    Args:
+        path: of the kernel, such as ``encoder/layers/mlp/wo/kernel``.
+        layer: its number.
+    """
+    stack, _, module, kernel, _ = path.split("/")
+    for place, (theirs, ours, _) in enumerate(_SUBLAYERS[stack]):
+        if ours == module:
+            name = _ATTENTION.get(kernel, kernel)
+            return f"{stack}.block.{layer}.layer.{place}.{theirs}.{name}"
+    raise ValueError(f"expected a kernel of a T5, got {path}")
+
+
 def _layer(config: T5Config, stack: str, layer: int) -> Iterator[Tensor]:
     path = f"{stack}/layers"
     for place, (module, ours, norm) in enumerate(_SUBLAYERS[stack]):
@@ -100,7 +119,7 @@ def _kernels(config: T5Config, module: str) -> list[tuple[str, str, tuple[int, i
     if module == "DenseReluDense":
         inputs = [(name, name, (mlp, embed)) for name in config.mlp_inputs]
         return [*inputs, ("wo", "wo", (embed, mlp))]
-    inputs = (("q", "query"), ("k", "key"), ("v", "value"))
-    return [(theirs, ours, (joined, embed)) for theirs, ours in inputs] + [
-        ("o", "out", (embed, joined))
+    return [
+        (theirs, ours, (embed, joined) if ours == "out" else (joined, embed))
+        for ours, theirs in _ATTENTION.items()
     ]

@@ -43,7 +43,7 @@ class Hypermodel(nn.Module):
         encoded = self.model.encode(tokens[:, None], Emission.nothing())
         shape = (tokens.shape[0], 1, *self.slot_embedding.shape)
         slots = self.slot_embedding.astype(self.config.dtype)[None, None]
-        states, _ = self.model.decoder(
+        states = self.model.decoder(
             jnp.broadcast_to(slots, shape), Emission.nothing(), (encoded,), causal=False
         )
         return self.slot_norm(states[:, 0])

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from hyperx import costs, model, sharding
-from hyperx.backbone.t5 import start_cache
+from hyperx.backbone import steps
 from hyperx.checkpoints import description
 from hyperx.data import batches as batches_lib
-from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.inference import buckets
+from hyperx.inference.decoding import Greedy, Requests, Running, Shape, loop
 from hyperx.inference.programs import Programs
 from hyperx.methods.method import Method
 from hyperx.objectives.objective import Objective, Teacher
@@ -160,17 +160,19 @@ class Decoding:
         """Compiles both programs; the second only if the first fits."""
         programs = Programs(self.config, mesh)
         params = self.kept(mesh)
-        read, done = compiled(self.reading(programs, params), mesh)
+        groups = buckets.groups(self.groups, sharding.group_parts(mesh))
+        read, done = compiled(self.reading(programs, params, groups), mesh)
         if done is None:
             return [read]
         state = jax.tree.map(_placed, done.out_info, done.output_shardings)
-        return [read, compiled(self.decoding(programs, params, state), mesh)[0]]
+        program = self.decoding(programs, params, state, groups, mesh)
+        return [read, compiled(program, mesh)[0]]
 
-    def reading(self, programs: Programs, params: Any) -> Program:
+    def reading(self, programs: Programs, params: Any, groups: int) -> Program:
         """The program that reads conditions and writes their state."""
         tokens = None
         if self.config.method.reads in batches_lib.CONDITIONED:
-            tokens = self._tokens(self.groups, self._length("condition"))
+            tokens = self._tokens(groups, self._length("condition"))
         return Program(
             name="adaptation",
             arguments={"parameters": params, "tokens": tokens},
@@ -178,18 +180,35 @@ class Decoding:
             flops=lambda: costs.flops(programs.adapt, params, tokens),
         )
 
-    def decoding(self, programs: Programs, params: Any, state: TaskState) -> Program:
-        """The program that decodes under a state, to the longest output."""
+    def decoding(
+        self,
+        programs: Programs,
+        params: Any,
+        state: TaskState,
+        groups: int,
+        mesh: Mesh,
+    ) -> Program:
+        """The program that decodes greedily under a state, to the longest output."""
         feature = batches_lib.ENCODER_FEATURE[self.config.method.reads]
-        rows = buckets.size(self.rows)
-        tokens = self._tokens(self.groups, rows, self._length(feature))
+        tokens = self._tokens(groups, buckets.size(self.rows), self._length(feature))
         longest = self.feature_lengths["targets"]
-        arguments = (params, tokens, state)
+        requests = Requests.of(Greedy(), longest).full(*tokens.shape[:2])
+        shape = Greedy().shape(longest).bucketed()
+        with sharding.use(mesh):
+            layers = programs.layers.lower(params["decoder"]["layers"]).compile()
+        layers = jax.tree.map(_placed, layers.out_info, layers.output_shardings)
+        weights = steps.Weights(steps.outer_weights(params), layers)
+        arguments = (params, weights, tokens, state, requests, shape)
         return Program(
             name="decoding",
-            arguments={"parameters": params, "task states": state, "tokens": tokens},
-            lower=lambda: programs.greedy.lower(*arguments, max_new_tokens=longest),
-            flops=lambda: _decoding_flops(self.config, *arguments, longest),
+            arguments={
+                "parameters": params,
+                "decoder layers": layers,
+                "task states": state,
+                "tokens": tokens,
+            },
+            lower=lambda: programs.generate.lower(*arguments),
+            flops=lambda: _decoding_flops(self.config, longest, *arguments),
         )
 
     def _tokens(self, *shape: int) -> jax.ShapeDtypeStruct:
@@ -203,25 +222,27 @@ class Decoding:
 
 
 def _decoding_flops(
-    config: model.ModelConfig, params: Any, tokens: Any, state: Any, longest: int
+    config: model.ModelConfig,
+    longest: int,
+    params: Any,
+    weights: steps.Weights,
+    tokens: Any,
+    state: Any,
+    requests: Requests,
+    shape: Shape,
 ) -> int:
     """Operations of decoding `longest` tokens: before the loop, and in every turn."""
     module = config.build()
 
-    def start(params: Any, tokens: jax.Array, state: TaskState) -> Any:
-        conditioning = Conditioning.of(state)
-        return module.apply({"params": params}, tokens, conditioning, method="start")
+    def begin(params: Any, tokens: jax.Array, state: TaskState) -> Running:
+        return loop.begin(module, params, tokens, state, requests, shape)
 
-    def step(params: Any, inputs: Any, conditioning: Conditioning) -> jax.Array:
-        groups, rows = inputs.mask.shape[:2]
-        last = jnp.zeros((groups, rows), jnp.int32)
-        cache = start_cache(config.backbone, groups, rows, longest)
-        arguments = (last, conditioning, inputs, cache, jnp.zeros((), jnp.int32))
-        return module.apply({"params": params}, *arguments, method="step")
+    def step(weights: steps.Weights, running: Running) -> jax.Array:
+        return loop.next_logits(module, weights, running)[0]
 
-    started = jax.eval_shape(start, params, tokens, state)
-    before = costs.flops(start, params, tokens, state)
-    return before + longest * costs.flops(step, params, *started)
+    running = jax.eval_shape(begin, params, tokens, state)
+    before = costs.flops(begin, params, tokens, state)
+    return before + longest * costs.flops(step, weights, running)
 
 
 def parameters(config: model.ModelConfig, mesh: Mesh) -> Any:

@@ -1,0 +1,1 @@
+"""What a bank of task states is made of: addresses, budgets, files, joining."""

@@ -1,0 +1,1 @@
+"""Exits: task states in formats that other runtimes read."""
