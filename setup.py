@@ -17,7 +17,10 @@ CORE = [
     "flax>=0.12.8",  # Linen modules
     "optax>=0.2.8",  # gradient transformations
     "orbax-checkpoint>=0.12.3,<0.13",  # checkpoints; its v1 API still moves
+    "tensorstore>=0.1.86",  # zarr arrays of t5x checkpoints
+    "etils[epath]>=1.12",  # paths of files, here or in a bucket
     "numpy>=2.0",  # batches
+    "ml_dtypes>=0.5",  # bfloat16 in numpy
     "seqio>=0.0.20",  # task registry and evaluation
     # hyperx.data runs on tensorflow. Not tensorflow-cpu: seqio needs tensorflow-text,
     # which needs tensorflow itself, and the two would overwrite each other's files.
@@ -44,6 +47,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.6",  # test modules run side by side
         "ruff>=0.9",
+        "fsspec>=2024.2",  # tests keep runs in its file system in memory
         "setuptools>=77",  # a test builds the wheel
         # A test prepares a data set as TensorFlow Datasets does, which imports it.
         "importlib_resources>=5",
@@ -51,6 +55,8 @@ EXTRAS = {
     # What the tests compare hyperx with; they skip where it is absent.
     "parity": ["torch>=2.6", "transformers>=5.0", "peft>=0.18"],
     "tpu": ["jax[tpu]"],
+    # `hyperx plan`, on machines without TPUs: the libtpu that goes with their jax.
+    "plan": ["jax[tpu]"],
     "gpu": ["jax[cuda13]"],
     "hf": ["datasets>=3.0"],  # tasks read from the Hugging Face hub
 }

@@ -28,9 +28,10 @@ from hyperx.data import startup
 from hyperx.data.toyworld import world as toyworld
 from hyperx.inference import starts
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import models, tune_data
-from hyperx.runs.tune_report import COLOURS, STYLE
-from hyperx.runs.tuner import Tuned, Tuner
+from hyperx.runs import models
+from hyperx.runs.tuning import data as data_lib
+from hyperx.runs.tuning.report import COLOURS, STYLE
+from hyperx.runs.tuning.tuner import Tuned, Tuner
 from hyperx.task_state import TaskState
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,7 +71,7 @@ def _curves(predictor: Predictor, tasks: int) -> Curves:
     for number, rows in enumerate(_rows("test", tasks, TRAIN_ROWS + TEST_ROWS)):
         state = predictor.adapt(rows[0].task.condition)
         data = [
-            tune_data.tokenize(predictor, [_line(row) for row in part])
+            data_lib.tokenize(predictor, [_line(row) for row in part])
             for part in (rows[:TRAIN_ROWS], rows[TRAIN_ROWS:])
         ]
         begun = {

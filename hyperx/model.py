@@ -188,7 +188,7 @@ class HyperModel(nn.Module):
             memory=memory,
             prompt=conditioning.prompt,
         )
-        return state.broadcast(1 if tokens is None else tokens.shape[0])
+        return state.broadcast(1 if tokens is None else tokens.shape[0]).constrain()
 
     def step(
         self,

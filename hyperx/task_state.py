@@ -13,6 +13,7 @@ from flax import struct
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from hyperx import sharding
 from hyperx.adaptation import (
     Adapter,
     LayerAdaptation,
@@ -22,6 +23,18 @@ from hyperx.adaptation import (
     Scale,
     SiteParts,
     is_part,
+)
+from hyperx.adaptation import axes as axes_of
+from hyperx.axes import (
+    CONDITION_LENGTH,
+    EMBED,
+    GROUPS,
+    HEAD_DIM,
+    HEADS,
+    LAYERS,
+    LENGTH,
+    PREFIX,
+    ROWS,
 )
 
 _FORMAT = "hyperx-task-state-2"
@@ -60,6 +73,19 @@ class TaskState:
         """Bytes of all arrays."""
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self))
 
+    def axes(self) -> "TaskState":
+        """The same tree with the logical axis names of every leaf."""
+        return self.replace(
+            encoder=axes_of(self.encoder),
+            decoder=axes_of(self.decoder),
+            memory=None if self.memory is None else _memory_axes(self.memory),
+            prompt=None if self.prompt is None else (GROUPS, PREFIX, EMBED),
+        )
+
+    def constrain(self) -> "TaskState":
+        """The same, lying on the ambient mesh as its axes declare."""
+        return jax.tree.map(sharding.constrain, self, self.axes())
+
     def broadcast(self, groups: int) -> "TaskState":
         """The same with G = `groups` on every leaf, also where all groups share it."""
 
@@ -92,14 +118,17 @@ class TaskState:
 
     def _group_axes(self) -> "TaskState":
         """The same tree with the position of axis G per leaf."""
-        parts = jax.tree.map(lambda leaf: 1, (self.encoder, self.decoder))
-        memory = None if self.memory is None else Memory(key=1, value=1, mask=0)
-        return self.replace(
-            encoder=parts[0],
-            decoder=parts[1],
-            memory=memory,
-            prompt=None if self.prompt is None else 0,
+        return jax.tree.map(
+            lambda names: names.index(GROUPS),
+            self.axes(),
+            is_leaf=lambda node: isinstance(node, tuple),
         )
+
+
+def _memory_axes(memory: Memory) -> Memory:
+    length = (CONDITION_LENGTH,) if memory.mask.ndim == 2 else (ROWS, LENGTH)
+    projected = (LAYERS, GROUPS, *length, HEADS, HEAD_DIM)
+    return Memory(key=projected, value=projected, mask=(GROUPS, *length))
 
 
 def concat(states: Sequence[TaskState]) -> TaskState:

@@ -1,6 +1,8 @@
 """Meshes: where arrays lie, and that it changes nothing but that."""
 
+import dataclasses
 import functools
+import pathlib
 import re
 
 import jax
@@ -10,7 +12,7 @@ import pytest
 from conftest import TINY, random_batch, tiny_hint
 from jax.sharding import NamedSharding, PartitionSpec
 
-from hyperx import adaptation, config, sharding
+from hyperx import adaptation, axes, config, load_state, model, sharding
 from hyperx.optim.adafactor import Adafactor
 from hyperx.runs.state import Recipe, initial
 from hyperx.runs.step import make_step
@@ -25,7 +27,12 @@ def one():
 
 @pytest.fixture(scope="module")
 def two_by_four():
-    return sharding.make_mesh(2, 4)
+    return sharding.make_mesh(2, model=4)
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return sharding.make_mesh(2, 2, 2)
 
 
 def train(mesh):
@@ -95,7 +102,7 @@ def test_generated_weights_lie_where_they_are_declared_to_lie(two_by_four, sprea
     names = jax.tree.structure(parts).flatten_up_to(tuple(map(adaptation.axes, parts)))
     for (path, leaf), own in zip(leaves, names, strict=True):
         declared = NamedSharding(two_by_four, sharding.spec(own))
-        assert tuple(declared.spec)[:2] == (None, "data"), path
+        assert tuple(declared.spec)[:2] == (None, ("data", "fsdp")), path
         assert leaf.sharding.is_equivalent_to(declared, leaf.ndim), path
         split_over_model = bool({"heads", "bottleneck"} & set(own))
         assert ("model" in declared.spec) == split_over_model, path
@@ -109,13 +116,16 @@ def test_groups_that_do_not_divide_are_refused(two_by_four):
     batch = random_batch(groups=3)
     with (
         sharding.use(two_by_four),
-        pytest.raises(ValueError, match="'task' to divide by 2 .*got size 3"),
+        pytest.raises(
+            ValueError,
+            match=r"'task' to divide by 2: 2 \(data axis: .*\) x 1 \(fsdp axis: FSDP\)",
+        ),
     ):
         jax.eval_shape(lambda: module.init(jax.random.key(0), batch))
     sharding.check_groups(4, two_by_four, micro_batches=2)
     for groups, micro_batches in ((3, 1), (6, 2), (1, 1)):
         with pytest.raises(
-            ValueError, match=rf"2 \(data axis .*{micro_batches} \(M.*got {groups}"
+            ValueError, match=rf"2 \(data axis: .*{micro_batches} \(M.*got {groups}"
         ):
             sharding.check_groups(groups, two_by_four, micro_batches)
 
@@ -125,7 +135,8 @@ def test_constrain_places_and_leaves_broadcasts_whole(two_by_four):
     with sharding.use(two_by_four):
         split = constrain(jnp.zeros((2, 3, 8)), ("task", None, "heads"))
         whole = constrain(jnp.zeros((1, 3, 1)), ("task", None, "heads"))
-    assert split.sharding.spec == PartitionSpec("data", None, "model")
+    wanted = NamedSharding(two_by_four, PartitionSpec("data", None, "model"))
+    assert split.sharding.is_equivalent_to(wanted, split.ndim)
     assert whole.sharding.is_fully_replicated
 
 
@@ -133,8 +144,12 @@ def test_constrain_places_and_leaves_broadcasts_whole(two_by_four):
     ("shape", "names", "error"),
     [
         ((2, 8), ("task",), "expected 2 axis names for (2, 8), got ('task',)"),
-        ((2, 8), ("task", "haeds"), "expected a logical axis among"),
-        ((2, 6), ("task", "heads"), "'heads' to divide by 4 (model axis of the mesh)"),
+        ((2, 8), ("task", "haeds"), "expected logical axes among"),
+        (
+            (2, 6),
+            ("task", "heads"),
+            "'heads' to divide by 4: 4 (model axis: MODEL_PARALLEL), got size 6",
+        ),
     ],
 )
 def test_misuse_of_constrain(two_by_four, shape, names, error):
@@ -147,7 +162,107 @@ def test_constrain_needs_a_mesh():
         sharding.constrain(jnp.zeros(2), ("task",))
 
 
+def test_every_logical_axis_has_a_rule():
+    legend = {v for name, v in vars(axes).items() if name.isupper()}
+    assert sharding.RULES.keys() == legend
+
+
+def test_the_documented_rules_are_those_of_the_code():
+    page = pathlib.Path(__file__).parents[1] / "docs" / "sharding.md"
+    section = page.read_text("utf-8").split("\n## ")[1]
+    assert section.startswith("Rules")
+    rows = re.findall(r"^\| (`\w+`.*?) \| (.*?) \|", section, re.MULTILINE)
+    documented = {
+        name: tuple(re.findall(r"`(\w+)`", mesh_axes))
+        for names, mesh_axes in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert documented == sharding.RULES
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("embed", "mlp"), ("fsdp", "model")),  # a parameter
+        (("head_mlp", "embed_out"), ("model", "fsdp")),
+        (("embed", "embed_out"), ("fsdp", None)),
+        (("layers", "embed"), (None, "fsdp")),  # a norm
+        (("task", "length", "embed"), (("data", "fsdp"), None, None)),  # activations
+        (("task", "bottleneck", "embed"), (("data", "fsdp"), "model", None)),
+        (("mlp", "heads"), (None, "model")),  # heads has the earlier rule
+        ((None, "vocab"), (None, "model")),
+    ],
+)
+def test_within_an_array_the_earlier_rule_takes_a_mesh_axis(names, wanted):
+    assert tuple(sharding.spec(names)) == wanted
+
+
+def test_a_parameter_that_does_not_divide_is_named():
+    three = sharding.make_mesh(1, 3, devices=jax.devices()[:3])
+    recipe = Recipe(tiny_hint(), Adafactor(learning_rate=1e-3))
+    message = (
+        r"'embed' of params/decoder/\S+ to divide by 3: 3 \(fsdp axis: FSDP\), "
+        "got size 32"
+    )
+    with pytest.raises(ValueError, match=message):
+        recipe.abstract(three)
+
+
+def test_a_tree_is_declared_without_values(cube):
+    shapes = {"kernel": jax.ShapeDtypeStruct((8, 6), jnp.float32), "step": jnp.ones(())}
+    names = {"kernel": ("embed", "mlp"), "step": ()}
+    declared = sharding.declared(shapes, names, cube)
+    assert declared["kernel"].sharding == NamedSharding(
+        cube, PartitionSpec("fsdp", "model")
+    )
+    assert declared["step"].sharding.is_fully_replicated
+    with pytest.raises(ValueError, match="expected 2 axis names for .* of kernel"):
+        sharding.declared(shapes, names | {"kernel": ("embed",)}, cube)
+
+
+def test_a_task_state_lies_where_it_is_declared_to_lie(one, cube, tmp_path):
+    """Made on one device, read from a file and used on many."""
+    module = tiny_hint().build()
+    tokens = random_batch()["condition_tokens"]
+    with sharding.use(one):
+        params = jax.jit(lambda key: model.init(tiny_hint(), key))(jax.random.key(0))
+        state = module.apply({"params": params}, tokens, method="adapt")
+    state.save(tmp_path / "state")
+    loaded = load_state(tmp_path / "state")
+    with sharding.use(cube):
+        placed = jax.jit(lambda state: state.constrain())(loaded)
+    wanted = sharding.declared(state, state.axes(), cube)
+    leaves = jax.tree_util.tree_leaves_with_path(placed)
+    for (path, leaf), declared in zip(leaves, jax.tree.leaves(wanted), strict=True):
+        assert leaf.sharding.is_equivalent_to(declared.sharding, leaf.ndim), path
+    for leaf in (placed.memory.key, placed.decoder.mlp.adapter.up):
+        assert leaf.addressable_shards[0].data.size * 8 == leaf.size
+    assert placed.memory.mask.addressable_shards[0].data.shape[0] == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceDevice:
+    """A device as those of several TPU slices are."""
+
+    id: int
+    slice_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+    process_index: int = 0
+
+
+def test_slices_share_the_data_axis_alone():
+    devices = [SliceDevice(n, slice_index=n % 2) for n in range(16)]
+    arranged = sharding.make_mesh(4, 2, 2, devices=devices).devices
+    slices = np.vectorize(lambda device: device.slice_index)(arranged)
+    np.testing.assert_array_equal(slices[:, 0, 0], [0, 0, 1, 1])
+    assert (slices == slices[:, :1, :1]).all()
+    with pytest.raises(ValueError, match="by 2 slices of devices, got 1"):
+        sharding.make_mesh(1, 16, devices=devices)
+
+
 def test_a_mesh_uses_all_devices():
-    assert dict(sharding.make_mesh(model=2).shape) == {"data": 4, "model": 2}
-    with pytest.raises(ValueError, match=r"== 8 devices, got 3 \* 2"):
-        sharding.make_mesh(3, 2)
+    sizes = {"data": 2, "fsdp": 2, "model": 2}
+    assert dict(sharding.make_mesh(fsdp=2, model=2).shape) == sizes
+    with pytest.raises(ValueError, match=r"== 8 devices, got 3 \* 1 \* 2"):
+        sharding.make_mesh(3, model=2)

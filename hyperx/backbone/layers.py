@@ -93,7 +93,10 @@ class Embedding(nn.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Embeds ``[G, R, T]`` tokens as ``[G, R, T, D]``."""
-        return jnp.take(self.embedding, tokens, axis=0).astype(self.config.dtype)
+        # A table whose D is split would be read for all rows on every device, since
+        # rows lie over the same devices.
+        table = sharding.constrain(self.embedding, (axes.VOCAB, None))
+        return jnp.take(table, tokens, axis=0).astype(self.config.dtype)
 
     def attend(self, x: jax.Array) -> jax.Array:
         """Logits ``[G, R, T, V]`` of hidden states, scaled as in T5 v1.0."""

@@ -2,9 +2,11 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+from etils import epath
 
 FILE = "model.json"
 
@@ -18,6 +20,8 @@ def write(
 ) -> None:
     """Writes the description of `model_dir`, the first one or another of its model.
 
+    Of a job with several processes the first one writes.
+
     Args:
         model_dir: created where missing.
         description: anything that JSON can hold.
@@ -28,7 +32,7 @@ def write(
     Raises:
         ValueError: if the directory holds another model.
     """
-    path = pathlib.Path(model_dir) / FILE
+    path = epath.Path(model_dir) / FILE
     description = json.loads(json.dumps(description))
     if path.exists() and not replace:
         different = compare(description, read(model_dir))
@@ -39,6 +43,8 @@ def write(
                 + "; ".join(differences)
                 + ". Choose another MODEL_DIR, or the settings it was trained with"
             )
+    if jax.process_index():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(description, indent=2) + "\n")
@@ -52,7 +58,7 @@ def read(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: if there is none.
         ValueError: if it is not JSON.
     """
-    path = pathlib.Path(model_dir) / FILE
+    path = epath.Path(model_dir) / FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"expected a trained or imported model in {model_dir}, found no {FILE}"

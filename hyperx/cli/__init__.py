@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import hyperx
-from hyperx.cli import configured, data, direct
+from hyperx.cli import configured, data, direct, planning
 
 COMMANDS = (
     configured.add_train,
@@ -18,7 +18,9 @@ COMMANDS = (
     direct.add_adapt,
     direct.add_tune,
     configured.add_inspect,
+    planning.add_plan,
     direct.add_import,
+    direct.add_export,
     data.add_cache,
     data.add_data,
     direct.add_demo,

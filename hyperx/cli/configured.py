@@ -1,14 +1,20 @@
 """Commands that gin configures: their flags override what files bind."""
 
 import argparse
+import signal
 
 from hyperx.cli import flags
 
+# What shells report of a process that SIGTERM ended: the run is saved, not finished.
+TERMINATED = 128 + signal.SIGTERM
+
 
 def add_train(commands: flags.Commands) -> None:
-    def run(args: argparse.Namespace) -> None:
-        flags.configure(args)
-        flags.call("hyperx.runs.train.train")
+    def run(args: argparse.Namespace) -> int:
+        with flags.job(args):
+            flags.configure(args)
+            last = flags.call("hyperx.runs.train.train")
+        return TERMINATED if last["step"] < last["total_steps"] else 0
 
     parser = flags.add(
         commands,
@@ -19,6 +25,7 @@ def add_train(commands: flags.Commands) -> None:
         "--gin.MODEL_DIR='\"out\"'",
     )
     flags.add_gin(parser)
+    flags.add_processes(parser)
 
 
 def add_eval(commands: flags.Commands) -> None:
@@ -27,13 +34,14 @@ def add_eval(commands: flags.Commands) -> None:
             # Of the evaluator itself: older configurations have no macro for it.
             name = "hyperx.runs.evaluate.Evaluator.mixture_or_task_name"
             args.gin_bindings.append(f"{name} = {args.tasks!r}")
-        flags.configure(args)
-        flags.call(
-            "hyperx.runs.evaluate.evaluate",
-            steps=args.steps,
-            output_dir=args.output,
-            allow_missing=args.allow_missing or None,
-        )
+        with flags.job(args):
+            flags.configure(args)
+            flags.call(
+                "hyperx.runs.evaluate.evaluate",
+                steps=args.steps,
+                output_dir=args.output,
+                allow_missing=args.allow_missing or None,
+            )
 
     parser = flags.add(
         commands,
@@ -43,6 +51,7 @@ def add_eval(commands: flags.Commands) -> None:
         "hyperx eval --model_dir=out --tasks='p3_super_glue_copa.*' --steps=all",
     )
     flags.add_gin(parser)
+    flags.add_processes(parser)
     parser.add_argument(
         "--tasks",
         metavar="NAME",

@@ -98,7 +98,13 @@ def add_import(commands: flags.Commands) -> None:
         startup.prepare_tensorflow()
         from hyperx.runs import importing
 
-        importing.from_huggingface(args.source, args.to)
+        how = {"config": args.config, "backbone_only": args.backbone_only}
+        if args.format == "t5x":
+            importing.from_t5x(args.source, args.to, **how)
+        elif any(how.values()):
+            raise ValueError("expected --config, --backbone_only with --from=t5x only")
+        else:
+            importing.from_huggingface(args.source, args.to)
 
     parser = flags.add(
         commands,
@@ -110,12 +116,67 @@ def add_import(commands: flags.Commands) -> None:
     parser.add_argument(
         "--from",
         dest="format",
-        choices=["hf"],
+        choices=["hf", "t5x"],
         required=True,
-        help="what wrote it: hf, a folder of Hugging Face transformers",
+        help="what wrote it: hf, a folder of Hugging Face transformers; t5x, one of "
+        "its folders checkpoint_<step>",
     )
     parser.add_argument("source", metavar="DIR", help="the folder to read")
     parser.add_argument("--to", required=True, metavar="DIR", help="the new folder")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="t5x: a gin file with its BACKBONE, such as backbones/t5_1_1_base.gin "
+        "(default: as the shapes of the parameters tell)",
+    )
+    parser.add_argument(
+        "--backbone_only",
+        action="store_true",
+        help="t5x: leave out parameters that are not a T5's",
+    )
+
+
+def add_export(commands: flags.Commands) -> None:
+    def run(args: argparse.Namespace) -> None:
+        from hyperx.data import startup
+
+        startup.prepare_tensorflow()
+        from hyperx.runs import exporting
+
+        exporting.export(**flags.given(args))
+
+    parser = flags.add(
+        commands,
+        run,
+        "export",
+        "write a checkpoint for another library",
+        "hyperx export --model_dir=out --to=hf --output=out_hf",
+    )
+    flags.add_paths(
+        parser,
+        model_dir="DIR: of a trained or imported model",
+        output="DIR: the new folder",
+    )
+    parser.add_argument(
+        "--to",
+        choices=["hf", "t5x"],
+        required=True,
+        help="what will read it: hf, Hugging Face transformers; t5x, whose folders are "
+        "called checkpoint_<step>",
+    )
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        help="of the parameters (default: float32)",
+    )
+    parser.add_argument(
+        "--backbone_only",
+        action="store_true",
+        help="leave out the hypernetwork, which Hugging Face has no place for",
+    )
 
 
 def add_demo(commands: flags.Commands) -> None:

@@ -1,6 +1,8 @@
 """What the commands share: how they are added, and flags of several of them."""
 
 import argparse
+import contextlib
+import inspect
 from collections.abc import Callable
 
 Commands = argparse._SubParsersAction
@@ -75,6 +77,43 @@ def call(name: str, **arguments: object) -> object:
 
     given = {key: value for key, value in arguments.items() if value is not None}
     return configuration.call(name, **given)
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    processes = parser.add_argument_group("several processes")
+    processes.add_argument(
+        "--distributed",
+        choices=["auto", "off"],
+        default="auto",
+        help="auto: join the other processes of a job if a Cloud TPU, Slurm, Open MPI "
+        "or what follows says that there are some (default: auto)",
+    )
+    for flag, kind, metavar, text in (
+        ("--coordinator_address", str, "HOST:PORT", "of process 0"),
+        ("--num_processes", positive, "N", "in the job"),
+        ("--process_id", int, "N", "of this process, from 0"),
+    ):
+        variable = f"JAX_{flag[2:].upper()}"
+        text = f"{text} (default: {variable}, or what the launcher says)"
+        processes.add_argument(flag, type=kind, metavar=metavar, help=text)
+    processes.add_argument(
+        "--heartbeat_timeout",
+        type=positive,
+        metavar="SECONDS",
+        help="how long a process may be silent until the job ends (default: 100)",
+    )
+
+
+def job(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Within it, a command is one of the processes of its job."""
+    from hyperx.runs import distributed
+
+    given = {
+        name: value
+        for name in inspect.signature(distributed.job).parameters
+        if (value := getattr(args, name, None)) is not None
+    }
+    return distributed.job(args.distributed, **given)
 
 
 def add_paths(parser: argparse.ArgumentParser, **flags: str) -> None:

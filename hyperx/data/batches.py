@@ -40,12 +40,12 @@ Batch = dict[str, np.ndarray]
 
 
 class GroupedBatches:
-    """`batches[step]` is the batch of that step, on this process.
+    """`batches[step]` is the batch of that step, or this process's share of it.
 
     Keys: `encoder_tokens` [G, R, S], `decoder_input_tokens`, `decoder_target_tokens`
     [G, R, T] int32, `decoder_loss_weights` [G, R, T] float32, and, if the method reads
     conditions, `condition_tokens` [G, I] int32; [G, 1], the number of the task, if it
-    reads tasks. G is this process's share of `groups`. An extra feature is
+    reads tasks. G counts the groups of `share`. An extra feature is
     `<name>_tokens`: `prompt_tokens` [G, R, S], `other_condition_tokens` [G, I].
 
     Args:
@@ -57,8 +57,11 @@ class GroupedBatches:
         condition, otherwise all rows of a task are one pool.
       seed: orders the data.
       extra: features to add besides those that `reads` needs.
-      process_index: which contiguous share of the groups to return.
-      process_count: how many processes share the global batch.
+      share: numbers of the groups to return, those that the devices of this process
+        hold; all if None.
+
+    Attributes:
+      groups: conditions in the global batch.
     """
 
     def __init__(
@@ -71,14 +74,13 @@ class GroupedBatches:
         reads: str,
         seed: int,
         extra: Sequence[str] = (),
-        process_index: int = 0,
-        process_count: int = 1,
+        share: Sequence[int] | None = None,
     ):
         _check(examples, groups, rows, feature_lengths, reads, extra)
-        if groups % process_count or not 0 <= process_index < process_count:
+        share = range(groups) if share is None else share
+        if not set(share) <= set(range(groups)):
             raise ValueError(
-                "expected groups divisible by process_count and process_index below it,"
-                f" got {groups=}, {process_index=}, {process_count=}"
+                f"expected numbers of the {groups} groups of a batch, got {share=}"
             )
         self._examples = examples
         self._lengths = dict(feature_lengths)
@@ -86,9 +88,8 @@ class GroupedBatches:
             self._lengths["condition"] = 1
         self._reads = reads
         self._extra = tuple(extra)
-        self._groups = groups
-        self._local_groups = groups // process_count
-        self._first_group = process_index * self._local_groups
+        self.groups = groups
+        self._share = tuple(share)
         self._chunks = chunks.Chunks(
             examples, rows, seed, by_condition=reads in CONDITIONED
         )
@@ -100,15 +101,13 @@ class GroupedBatches:
     @property
     def steps_per_epoch(self) -> float:
         """Steps that make one (virtual) epoch; epochs end within a batch."""
-        return self._chunks.per_epoch / self._groups
+        return self._chunks.per_epoch / self.groups
 
     def __getitem__(self, step: int) -> Batch:
         if step < 0:
             raise IndexError(f"expected a step of at least 0, got {step}")
-        first = step * self._groups + self._first_group
-        rows = np.stack(
-            [self._chunks[i] for i in range(first, first + self._local_groups)]
-        )
+        first = step * self.groups
+        rows = np.stack([self._chunks[first + group] for group in self._share])
         batch = {
             "encoder_tokens": self._pad(ENCODER_FEATURE[self._reads], rows),
             **self._decoder_arrays(rows),

@@ -27,6 +27,7 @@ class Conditioning:
     @classmethod
     def of(cls, state: TaskState) -> "Conditioning":
         """What a kept task state does: the same as its condition, already generated."""
+        state = state.constrain()
         return cls(
             Emission.precomputed(state.encoder),
             Emission.precomputed(state.decoder),

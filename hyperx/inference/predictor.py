@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hyperx import sharding
-from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.inference import decoding, scoring
+from hyperx.inference import buckets, decoding
+from hyperx.inference.programs import Programs
 from hyperx.model import ModelConfig
 from hyperx.task_state import TaskState
 
@@ -57,11 +57,7 @@ class Predictor:
         self.vocabulary = vocabulary
         self.feature_lengths = dict(feature_lengths)
         self.mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
-        self._module = config.build()
-        self._adapt = jax.jit(self._adapt_fn)
-        self._greedy = jax.jit(self._greedy_fn, static_argnames="max_new_tokens")
-        self._logits = jax.jit(self._logits_fn)
-        self._score = jax.jit(self._score_fn)
+        self._programs = Programs(config, self.mesh)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -121,9 +117,9 @@ class Predictor:
                 f"{'none' if tokens is None else 'one'}"
             )
         if tokens is not None and self.config.method.reads != "task":
-            tokens = _pad_last(np.asarray(tokens))
+            tokens = buckets.pad_length(np.asarray(tokens))
         with sharding.use(self.mesh):
-            state = self._adapt(self.params, tokens)
+            state = self._programs.adapt(self.params, tokens)
         return state.replace(fingerprint=self.fingerprint)
 
     @property
@@ -170,9 +166,9 @@ class Predictor:
             Tokens ``[G, R, max_new_tokens]`` and log-probabilities ``[G, R]``.
         """
         rows = tokens.shape[1]
-        padded = _pad_last(_pad(tokens, 1))
+        padded = buckets.pad_length(buckets.pad(tokens, 1))
         with sharding.use(self.mesh):
-            out, score = self._greedy(
+            out, score = self._programs.greedy(
                 self.params, padded, state, max_new_tokens=max_new_tokens
             )
         return np.asarray(out)[:, :rows], np.asarray(score)[:, :rows]
@@ -225,9 +221,10 @@ class Predictor:
             ``[G, R, C]`` in float32.
         """
         rows, count = choices.shape[1:3]
-        padded = _pad(_pad(_pad_last(choices), 1), 2)
+        choices = buckets.pad(buckets.pad(buckets.pad_length(choices), 1), 2)
+        padded = buckets.pad_length(buckets.pad(tokens, 1))
         with sharding.use(self.mesh):
-            scores = self._score(self.params, _pad_last(_pad(tokens, 1)), padded, state)
+            scores = self._programs.score(self.params, padded, choices, state)
         return np.asarray(scores)[:, :rows, :count]
 
     def logits(
@@ -251,7 +248,7 @@ class Predictor:
             "decoder_input_tokens": np.asarray(decoder_input_tokens, np.int32)[None],
         }
         with sharding.use(self.mesh):
-            logits = self._logits(self.params, batch, self._checked(state))
+            logits = self._programs.logits(self.params, batch, self._checked(state))
         return np.asarray(logits)[0]
 
     def encode_text(self, texts: Sequence[str], feature: str) -> np.ndarray:
@@ -320,29 +317,6 @@ class Predictor:
             )
         return state
 
-    def _adapt_fn(self, params: Any, tokens: jax.Array | None) -> TaskState:
-        return self._module.apply({"params": params}, tokens, method="adapt")
-
-    def _greedy_fn(
-        self, params: Any, tokens: jax.Array, state: TaskState, max_new_tokens: int
-    ) -> tuple[jax.Array, jax.Array]:
-        return decoding.greedy(
-            self._module, params, tokens, state, max_new_tokens=max_new_tokens
-        )
-
-    def _logits_fn(
-        self, params: Any, batch: Mapping[str, jax.Array], state: TaskState
-    ) -> jax.Array:
-        conditioning = Conditioning.of(state)
-        return self._module.apply(
-            {"params": params}, batch, conditioning, method="forward"
-        )
-
-    def _score_fn(
-        self, params: Any, tokens: jax.Array, choices: jax.Array, state: TaskState
-    ) -> jax.Array:
-        return scoring.log_probabilities(self._module, params, tokens, choices, state)
-
 
 @jax.jit
 def _bit_sums(params: Any) -> Any:
@@ -353,20 +327,3 @@ def _bit_sum(leaf: jax.Array) -> jax.Array:
     """Sum of an array's bits as integers weighted by position, modulo 2^32."""
     bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
     return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1))
-
-
-def _bucket(size: int) -> int:
-    return 1 << max(size - 1, 0).bit_length()
-
-
-def _pad_last(tokens: np.ndarray) -> np.ndarray:
-    """Pads the length axis to a power of two, 8 at least."""
-    missing = max(_bucket(tokens.shape[-1]), 8) - tokens.shape[-1]
-    return np.pad(tokens, [(0, 0)] * (tokens.ndim - 1) + [(0, missing)])
-
-
-def _pad(tokens: np.ndarray, axis: int) -> np.ndarray:
-    """Pads an axis to a power of two."""
-    widths = [(0, 0)] * tokens.ndim
-    widths[axis] = (0, _bucket(tokens.shape[axis]) - tokens.shape[axis])
-    return np.pad(tokens, widths)

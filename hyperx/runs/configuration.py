@@ -21,13 +21,14 @@ import copy
 import importlib
 import inspect
 import os
-import pathlib
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import gin
+import jax
+from etils import epath
 
 from hyperx.runs import gin_checks, gin_files
 from hyperx.runs.gin_files import PathLike
@@ -118,19 +119,22 @@ def write(model_dir: PathLike) -> None:
     """Saves the configuration in a model's folder, for `parse` to read again.
 
     ``config.gin`` holds everything that is bound; ``operative_config.gin`` what has
-    been used so far, defaults included.
+    been used so far, defaults included. Of a job with several processes the first one
+    writes.
     """
-    folder = pathlib.Path(model_dir)
+    if jax.process_index():
+        return
+    folder = epath.Path(model_dir)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / SAVED, gin.config_str(max_line_length=88))
     _replace(folder / SAVED_OPERATIVE, gin.operative_config_str(max_line_length=88))
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def _replace(path: epath.Path, text: str) -> None:
     """Writes a file whole or not at all, whenever the process is killed."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _model_dir(bindings: Iterable[str]) -> str | None:
@@ -144,13 +148,13 @@ def _model_dir(bindings: Iterable[str]) -> str | None:
     return None
 
 
-def _saved(model_dir: PathLike | None) -> pathlib.Path:
+def _saved(model_dir: PathLike | None) -> epath.Path:
     if model_dir is None:
         raise ConfigurationError(
             "expected --gin_file=FILE.gin or the folder of a trained model "
             "(--model_dir=DIR), got neither"
         )
-    path = pathlib.Path(model_dir).absolute() / SAVED
+    path = epath.Path(model_dir) / SAVED
     if not path.is_file():
         raise ConfigurationError(
             f"expected --gin_file=FILE.gin or a trained model, got {model_dir}, "

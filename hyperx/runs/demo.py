@@ -12,9 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hyperx.runs import demo_page, demo_part, demo_report, metrics_log
-from hyperx.runs.demo_part import Journal, Part
-from hyperx.runs.demo_report import Row
+from hyperx.runs import metrics_log
+from hyperx.runs.demonstration import page as page_lib
+from hyperx.runs.demonstration import part as part_lib
+from hyperx.runs.demonstration import report as report_lib
+from hyperx.runs.demonstration.part import Journal, Part
+from hyperx.runs.demonstration.report import Row
 
 PARTS = (
     Part(
@@ -87,7 +90,7 @@ def demo(
     for number, (part, steps) in enumerate(plan, start=1):
         heading = f"{part.title}, told by {part.given}: {steps} steps"
         print(f"\n[{number}/{len(plan)}] {heading}", flush=True)
-        done = demo_part.complete(
+        done = part_lib.complete(
             part,
             folder / part.name,
             journal,
@@ -112,7 +115,7 @@ def _announce(folder: pathlib.Path, parts: int, fast: bool) -> None:
         "letters, and strings, that training never contains."
     )
     if fast:
-        print(demo_report.FAST_NOTE)
+        print(report_lib.FAST_NOTE)
 
 
 def _row(part: Part, steps: int, folder: pathlib.Path, entry: Mapping[str, Any]) -> Row:
@@ -146,12 +149,12 @@ def _report(
     rows: Sequence[Row], first: str, folder: pathlib.Path, fast: bool, seed: int
 ) -> None:
     """Prints the table, examples of the first part, and what to try next."""
-    records = demo_part.predictions(folder / first, "matched", rows[0].steps)
+    records = part_lib.predictions(folder / first, "matched", rows[0].steps)
     examples = records[:: max(len(records) // EXAMPLES, 1)][:EXAMPLES]
     flags = [f"--output={shlex.quote(str(folder))}", *(["--fast"] if fast else [])]
     command = " ".join(["hyperx demo", *flags, f"--seed={seed}"])
-    demo_report.show(rows, examples, fast)
-    path = demo_page.write(folder, rows, examples, command, fast)
+    report_lib.show(rows, examples, fast)
+    path = page_lib.write(folder, rows, examples, command, fast)
     model_dir = folder / first
     print(
         f"report: {path}\n\n"

@@ -2,19 +2,22 @@
 
 import functools
 import os
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+from etils import epath
 
 from hyperx import sharding
 from hyperx.data import evaluation_rows, evaluation_tasks
 from hyperx.data.controls import possible as possible_controls
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import evaluation_job, evaluation_report
-from hyperx.runs.evaluation_batches import BatchedModel
-from hyperx.runs.evaluation_summary import Results, Summary
+from hyperx.runs.evaluation import job as job_lib
+from hyperx.runs.evaluation import report as report_lib
+from hyperx.runs.evaluation.batches import BatchedModel
+from hyperx.runs.evaluation.summary import Results, Summary
 
 # Tasks that stay prepared: a training run comes back to them, a job over hundreds does
 # not need them any more.
@@ -39,6 +42,7 @@ class Evaluator:
         name: of what is evaluated, for files.
         split: of it, or several joined.
         num_examples: per task, or None.
+        groups: conditions that are computed together.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Evaluator:
         self.num_examples = num_examples
         self._which = mixture_or_task_name
         self._lengths = dict(feature_lengths)
-        self._groups = groups
+        self.groups = groups
         self._rows = rows
         self._max_new_tokens = max_new_tokens or self._lengths["targets"]
         self._left_out: set[str] = set()
@@ -133,7 +137,7 @@ class Evaluator:
         """Metrics of a model on one task under one control; see `run`."""
         model = BatchedModel(
             predictor,
-            groups=self._groups,
+            groups=self.groups,
             rows=self._rows,
             max_new_tokens=self._max_new_tokens,
             description=f"{task} {control}",
@@ -188,6 +192,7 @@ def evaluate(
     steps: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     model_parallel: int = 1,
+    fsdp: int = 1,
     allow_missing: bool = False,
 ) -> dict[int, Results]:
     """Evaluates checkpoints, prints what was found and writes it down.
@@ -205,6 +210,7 @@ def evaluate(
         steps: of several: ``all``, ``latest`` or ``100,200``; `step` if None.
         output_dir: the folder; ``model_dir/eval`` if None.
         model_parallel: size of the mesh's model axis.
+        fsdp: size of its fsdp axis; the rest is data.
         allow_missing: whether to go on without tasks that cannot be read, and to
             average benchmarks without them; the summary says so.
 
@@ -215,17 +221,17 @@ def evaluate(
         FileNotFoundError: without a model or such a checkpoint.
         ValueError: if no task can be evaluated.
     """
-    model_dir = pathlib.Path(model_dir)
-    folder = pathlib.Path(output_dir or model_dir / "eval")
-    job = evaluation_job.Job(
+    model_dir = epath.Path(model_dir)
+    folder = epath.Path(output_dir or model_dir / "eval")
+    job = job_lib.Job(
         evaluator=evaluator,
         model_dir=model_dir,
         folder=folder,
         controls=controls,
-        mesh=sharding.make_mesh(model=model_parallel),
+        mesh=sharding.make_mesh(fsdp=fsdp, model=model_parallel),
         allow_missing=allow_missing,
     )
-    chosen = evaluation_job.steps_of(model_dir, step if steps is None else steps)
+    chosen = job_lib.steps_of(model_dir, step if steps is None else steps)
     findings = job.run(chosen)
     if not findings:
         raise ValueError(f"expected a task to evaluate on, got none: {job.missing}")
@@ -240,4 +246,6 @@ def evaluate(
         missing=job.missing,
         allow_missing=allow_missing,
     )
-    return evaluation_report.write(summary, folder)
+    if jax.process_index():  # Of a job with several processes the first one writes.
+        return {step: summary.results(step) for step in summary.steps}
+    return report_lib.write(summary, folder)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 import gin
+from etils import epath
 
 PathLike = str | os.PathLike[str]
 
@@ -23,12 +24,14 @@ def reader(search_paths: Sequence[PathLike]) -> Iterator[None]:
     search paths would last as long as the process, and its readers log an error for
     each place that does not have the file.
     """
-    folders = [pathlib.Path(), *map(pathlib.Path, search_paths), CONFIGS]
+    here = epath.Path().resolve()
+    folders = [here, *(here / path for path in search_paths), epath.Path(CONFIGS)]
 
     def open_first(name: str) -> TextIO:
-        for folder in folders:
-            if (folder / name).is_file():
-                return open(folder / name, encoding="utf-8")
+        # Joined to a folder, the address of an object store would lose its scheme.
+        for path in (epath.Path(name), *(folder / name for folder in folders)):
+            if path.is_file():
+                return path.open(encoding="utf-8")
         raise FileNotFoundError(_not_found(name, folders))
 
     readers = gin.config._FILE_READERS
@@ -55,9 +58,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(names) or 'none'}"
 
 
-def _not_found(name: str, folders: Sequence[pathlib.Path]) -> str:
+def _not_found(name: str, folders: Sequence[epath.Path]) -> str:
     known = [str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.gin")]
-    places = ", ".join(str(folder.absolute()) for folder in folders)
+    places = ", ".join(map(str, folders))
     return f"expected a gin file {name} in one of {places}{did_you_mean(name, known)}"
 
 

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from hyperx import sharding
 from hyperx.checkpoints.store import Store
 from hyperx.data import batches as batches_lib
-from hyperx.runs import progress
+from hyperx.runs import distributed, progress
 from hyperx.runs.metrics_log import MetricsLog
 from hyperx.runs.state import TrainState
-from hyperx.runs.step import Step
+from hyperx.runs.step import Step, compiled
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +31,18 @@ class Loop:
     Attributes:
         store: receives checkpoints.
         mesh: where the steps run.
-        log: receives metrics.
+        log: receives metrics; None in all processes of a job but the first.
         log_period: steps between lines of metrics.
         eval_period: steps between evaluations; None for none.
-        evaluate: metrics of parameters at a step.
+        evaluate: metrics of parameters at a step; None for none.
     """
 
     store: Store
     mesh: Mesh
-    log: MetricsLog
+    log: MetricsLog | None
     log_period: int
     eval_period: int | None
-    evaluate: Callable[[Any, int], dict[str, float]]
+    evaluate: Callable[[Any, int], dict[str, float]] | None
 
     def run(
         self,
@@ -61,42 +62,42 @@ class Loop:
             *arguments: of every step, after the state and the batch.
 
         Returns:
-            The metrics of the last step taken, and ``step``.
+            The metrics of the last step taken, ``step`` and ``total_steps``.
         """
         start = int(state.step)
         last: dict[str, float] = {"step": start}
         if start >= total_steps:
             logger.info("nothing to do: step %d of %d", start, total_steps)
-            return last
-        where = jax.tree.map(lambda leaf: leaf.sharding, state)
-        compiled = jax.jit(step, donate_argnums=0, out_shardings=(where, None))
+            return last | {"total_steps": total_steps}
+        taken = compiled(step, state)
         # Metrics are read one step late, so that the next step is already running.
         waiting: collections.deque = collections.deque()
         with (
             sharding.use(self.mesh),
             _termination() as terminated,
-            progress.Bar(total_steps, start) as bar,
+            progress.Bar(total_steps, start, enabled=distributed.first()) as bar,
         ):
             for batch in self._placed(batches, start, total_steps):
-                state, metrics = compiled(state, batch, *arguments)
+                state, metrics = taken(state, batch, *arguments)
                 start += 1
                 waiting.append((start, metrics, batch["encoder_tokens"].shape))
-                final = start == total_steps or terminated.is_set()
+                final = start == total_steps or _stopping(terminated, start)
                 saving = final or self.store.due(start)
-                evaluating = bool(self.eval_period) and start % self.eval_period == 0
+                evaluating = self.evaluate and start % self.eval_period == 0
                 while len(waiting) > (0 if saving or evaluating else 1):
                     last = self._finish(*waiting.popleft(), bar)
                 if evaluating:  # before saving: a kill between the two repeats both
-                    self.log.write(start, "eval", self.evaluate(state.params, start))
+                    self._log(start, "eval", self.evaluate(state.params, start))
                 if saving:
                     self.store.save(start, state)
                 if final:
                     break
         self.store.wait()
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
         if start < total_steps:
             logger.warning("stopped by SIGTERM: step %d is saved", start)
-        return last
+        return last | {"total_steps": total_steps}
 
     def _placed(
         self, batches: batches_lib.GroupedBatches, start: int, stop: int
@@ -105,7 +106,9 @@ class Loop:
         for batch in batches_lib.prefetch(batches, start, stop):
             shardings = sharding.batch_shardings(batch, self.mesh)
             yield {
-                name: jax.make_array_from_process_local_data(shardings[name], array)
+                name: jax.make_array_from_process_local_data(
+                    shardings[name], array, (batches.groups, *array.shape[1:])
+                )
                 for name, array in batch.items()
             }
 
@@ -127,17 +130,33 @@ class Loop:
         if step % self.log_period == 0:
             steps, rows = bar.per_second()
             rates = {"steps_per_second": steps, "rows_per_second": rows}
-            self.log.write(step, "train", values | rates)
+            self._log(step, "train", values | rates)
         return values | {"step": step}
+
+    def _log(self, step: int, collection: str, values: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.write(step, collection, values)
+
+
+def _stopping(terminated: threading.Event, step: int) -> bool:
+    """Whether to end after `step`; all processes of a job do so at the same step."""
+    if jax.process_count() > 1:
+        return multihost_utils.reached_preemption_sync_point(step)
+    return terminated.is_set()
 
 
 class _termination:
-    """Within it, SIGTERM asks for an orderly end instead of ending the process."""
+    """Within it, SIGTERM asks for an orderly end instead of ending the process.
+
+    In a job of several processes JAX sees to that: whichever gets the signal, it tells
+    the others.
+    """
 
     def __enter__(self) -> threading.Event:
         event = threading.Event()
         self._previous = None
-        if threading.current_thread() is threading.main_thread():
+        alone = jax.process_count() == 1
+        if alone and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
         return event
 

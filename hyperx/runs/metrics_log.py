@@ -3,9 +3,10 @@
 import json
 import math
 import os
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypedDict
+
+from etils import epath
 
 FILE_NAME = "metrics.jsonl"
 
@@ -39,7 +40,7 @@ class MetricsLog:
             resumed_step: the step from which the run continues; later ones are dropped.
             tensorboard: whether to write for TensorBoard, which imports TensorFlow.
         """
-        self._path = pathlib.Path(model_dir) / FILE_NAME
+        self._path = epath.Path(model_dir) / FILE_NAME
         self._path.parent.mkdir(parents=True, exist_ok=True)
         records = read(model_dir) if self._path.exists() else []
         kept = [record for record in records if record["step"] <= resumed_step]
@@ -60,7 +61,7 @@ class MetricsLog:
             self._drop(step, collection)
         self._written.add((step, collection))
         record = Record(step=int(step), collection=collection, values=numbers)
-        with open(self._path, "a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(_to_json(record))
         if self._writer is not None:
             tagged = {f"{collection}/{name}": value for name, value in numbers.items()}
@@ -94,7 +95,7 @@ def read(model_dir: str | os.PathLike[str]) -> list[Record]:
         ValueError: for a malformed line, except a last one without its end: a killed
             run leaves it.
     """
-    path = pathlib.Path(model_dir) / FILE_NAME
+    path = epath.Path(model_dir) / FILE_NAME
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
     return [
         _from_json(line, f"{path}, line {number}")
@@ -122,11 +123,11 @@ def _from_json(line: str, where: str) -> Record:
         raise ValueError(f"expected metrics in {where}, got {line!r}") from error
 
 
-def _replace(path: pathlib.Path, records: Iterable[Record]) -> None:
+def _replace(path: epath.Path, records: Iterable[Record]) -> None:
     """Writes the file whole or not at all, whenever the process is killed."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(map(_to_json, records)), encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _tensorboard_writer(model_dir: str | os.PathLike[str]) -> Any:

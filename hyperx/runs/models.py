@@ -1,12 +1,14 @@
 """Model directories: what lies in one, and a predictor from it."""
 
 import functools
+import math
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from etils import epath
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from hyperx import sharding
@@ -107,16 +109,28 @@ def load(
     config = ModelConfig.from_json(described["model"])
     mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
     parameters = abstract_parameters(config)
-    abstract = jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=where
-        ),
-        parameters.shapes,
-        sharding.tree_shardings(parameters.axes, mesh),
-    )
-    params = load_params(pathlib.Path(model_dir) / CHECKPOINTS, step, abstract)
+    abstract = sharding.declared(parameters.shapes, parameters.axes, mesh)
+    params = load_params(epath.Path(model_dir) / CHECKPOINTS, step, abstract)
     lengths = described["feature_lengths"]
     return Predictor(config, params, vocabulary_of(described), lengths, mesh)
+
+
+def spread(config: ModelConfig) -> Any:
+    """Abstract parameters, with shardings that spread them over all devices.
+
+    Over as many as divide the width of every parameter; the others hold copies.
+    """
+    parameters = abstract_parameters(config)
+    named = flatten_dict(parameters.axes)
+    widths = [
+        size
+        for path, leaf in flatten_dict(parameters.shapes).items()
+        for size, name in zip(leaf.shape, named[path], strict=True)
+        if "fsdp" in sharding.RULES.get(name, ())
+    ]
+    fsdp = math.gcd(jax.device_count(), *widths)
+    mesh = sharding.make_mesh(fsdp=fsdp)
+    return sharding.declared(parameters.shapes, parameters.axes, mesh)
 
 
 def latest_step(model_dir: str | os.PathLike[str]) -> int:
@@ -125,7 +139,7 @@ def latest_step(model_dir: str | os.PathLike[str]) -> int:
     Raises:
         FileNotFoundError: if there is none.
     """
-    with Store(pathlib.Path(model_dir) / CHECKPOINTS) as store:
+    with Store(epath.Path(model_dir) / CHECKPOINTS) as store:
         step = store.latest()
     if step is None:
         raise FileNotFoundError(f"expected a checkpoint in {model_dir}, found none")

@@ -1,19 +1,24 @@
 """The train state: what a step updates and a checkpoint holds, and where it lies."""
 
+import functools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from hyperx import model, sharding
+from hyperx.checkpoints.store import Store
 from hyperx.optim import freezing
 from hyperx.optim import rate_factors as rate_factors_lib
 from hyperx.optim.optimizers import Optimizer
+
+# What an initial checkpoint need not have.
+_NEW = "hypernetwork/"
 
 
 @struct.dataclass
@@ -71,23 +76,17 @@ class Recipe:
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
     def abstract(self, mesh: Mesh) -> TrainState:
-        """Shapes, dtypes and shardings of the state, without allocating it."""
+        """Shapes, dtypes and shardings of the state, without allocating it.
+
+        Raises:
+            ValueError: for an array that does not divide by the axes of `mesh`.
+        """
         key = jax.eval_shape(lambda: jax.random.key(0))
         with sharding.use(mesh):
             shapes = jax.eval_shape(self.init, key)
         opt_axes = self._optimizer.state_axes(self._trained, self._axes)
-        shardings = TrainState(
-            NamedSharding(mesh, sharding.spec(())),
-            sharding.tree_shardings(self.parameters.axes, mesh),
-            sharding.tree_shardings(opt_axes, mesh),
-        )
-        return jax.tree.map(
-            lambda shape, where: jax.ShapeDtypeStruct(
-                shape.shape, shape.dtype, sharding=where
-            ),
-            shapes,
-            shardings,
-        )
+        axes = TrainState((), self.parameters.axes, opt_axes)
+        return sharding.declared(shapes, axes, mesh)
 
 
 def initial(recipe: Recipe, abstract: TrainState, mesh: Mesh, seed: int) -> TrainState:
@@ -98,39 +97,89 @@ def initial(recipe: Recipe, abstract: TrainState, mesh: Mesh, seed: int) -> Trai
 
 
 def load_initial(
-    params: Any, loaded: Mapping[str, Any], copies: Mapping[str, str] | None = None
+    params: Any,
+    directory: str | os.PathLike[str],
+    copies: Mapping[str, str] | None = None,
 ) -> tuple[Any, dict[str, int]]:
-    """Puts loaded parameters in the place of freshly initialised ones.
+    """Reads parameters into the place of freshly initialised ones.
 
-    Nothing stays at its initial value silently: a leaf is loaded, or lies under
-    ``hypernetwork`` and is a copy or new, or is an error.
+    Each goes straight to the devices where it belongs, and what it replaces is given up
+    before: no process holds more of the model than its devices do.
 
     Args:
-        params: freshly initialised parameters.
-        loaded: parameters of a checkpoint, a nested dict of arrays.
+        params: freshly initialised parameters; those that are replaced are deleted.
+        directory: of the checkpoints whose newest is read.
         copies: see `hyperx.methods.method.Method.copies`.
 
     Returns:
         The parameters, and how many leaves were ``loaded``, ``copied`` and ``new``.
 
     Raises:
+        FileNotFoundError: without a checkpoint.
+        ValueError: if it is damaged, or as `sources`.
+    """
+    checkpoint = Store(directory).checkpoint()
+    stored = flatten_dict(checkpoint.shapes["params"], sep="/")
+    own = flatten_dict(params, sep="/")
+    origins = sources(own, stored, copies)
+    targets = {path: own[path] for path in origins}
+    wanted = {
+        path: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=targets[path].sharding
+        )
+        for path, leaf in stored.items()
+    }
+    for leaf in targets.values():
+        leaf.delete()
+    loaded = checkpoint.restore_params(unflatten_dict(wanted, sep="/"))
+    loaded = flatten_dict(loaded, sep="/")
+    for path, origin in origins.items():
+        same = path == origin and loaded[origin].dtype == own[path].dtype
+        own[path] = loaded[origin] if same else _copy(loaded[origin], targets[path])
+    counts = {
+        "loaded": len(loaded),
+        "copied": len(origins) - len(loaded),
+        "new": len(own) - len(origins),
+    }
+    return unflatten_dict(own, sep="/"), counts
+
+
+def sources(
+    own: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    copies: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Which parameters of an initial checkpoint a model takes, and where to.
+
+    Nothing stays at its initial value silently: a leaf is loaded, or lies under
+    ``hypernetwork`` and is a copy or new, or is an error.
+
+    Args:
+        own: what has the shapes of the model's parameters, by path joined by ``/``.
+        stored: the same of the checkpoint's.
+        copies: see `hyperx.methods.method.Method.copies`.
+
+    Returns:
+        By path in the model the path in the checkpoint; new parameters have none.
+
+    Raises:
         ValueError: for leaves that are missing, left over, or of another shape.
     """
-    own, other = flatten_dict(params, sep="/"), flatten_dict(loaded, sep="/")
-    copied = {
-        path: source
+    origins = {path: path for path in own if path in stored} | {
+        path: origin
         for prefix, start in (copies or {}).items()
         for path in own
-        if path.startswith(prefix) and path not in other
-        if (source := start + path.removeprefix(prefix)) in other
+        if path.startswith(prefix) and path not in stored
+        if (origin := start + path.removeprefix(prefix)) in stored
     }
-    other |= {path: other[source] for path, source in copied.items()}
-    missing = [p for p in own if p not in other and not p.startswith("hypernetwork/")]
-    left = [path for path in other if path not in own]
+    missing = [
+        path for path in own if path not in origins and not path.startswith(_NEW)
+    ]
+    left = [path for path in stored if path not in own]
     wrong = [
-        f"{path}: expected {own[path].shape}, got {tuple(other[path].shape)}"
-        for path in own.keys() & other.keys()
-        if own[path].shape != tuple(other[path].shape)
+        f"{path}: expected {own[path].shape}, got {tuple(stored[origin].shape)}"
+        for path, origin in origins.items()
+        if own[path].shape != tuple(stored[origin].shape)
     ]
     if missing or left or wrong:
         raise ValueError(
@@ -138,15 +187,10 @@ def load_initial(
             f"missing {missing[:5]} ({len(missing)}), not expected {left[:5]} "
             f"({len(left)}), of another shape {wrong[:5]} ({len(wrong)})"
         )
-    merged = {
-        path: jax.device_put(np.asarray(other[path], leaf.dtype), leaf.sharding)
-        if path in other
-        else leaf
-        for path, leaf in own.items()
-    }
-    counts = {
-        "loaded": len(other) - len(copied),
-        "copied": len(copied),
-        "new": len(own) - len(other),
-    }
-    return unflatten_dict(merged, sep="/"), counts
+    return origins
+
+
+def _copy(leaf: jax.Array, like: jax.Array) -> jax.Array:
+    """An array of its own, of the dtype and in the place of `like`."""
+    copied = functools.partial(jnp.array, dtype=like.dtype, copy=True)
+    return jax.jit(copied, out_shardings=like.sharding)(leaf)

@@ -25,7 +25,7 @@ def make_step(
     dropout: bool,
     objectives: Sequence[objective.Objective] = (),
 ) -> Step:
-    """The step function, to be compiled by the caller.
+    """The step function, not compiled yet: see `compiled`.
 
     Args:
         recipe: model, optimizer, and what is frozen.
@@ -97,6 +97,17 @@ def make_step(
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step
+
+
+def compiled(step: Step, state: TrainState) -> Step:
+    """`step` to be compiled; it takes the state's buffers and returns it where it was.
+
+    Args:
+        step: see `make_step`.
+        state: arrays, or shapes with their shardings.
+    """
+    where = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(step, donate_argnums=0, out_shardings=(where, None))
 
 
 def _split(batch: model.Batch, parts: int) -> dict[str, jax.Array]:

@@ -3,24 +3,22 @@
 import dataclasses
 import logging
 import os
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 
 from hyperx import model, sharding
 from hyperx.checkpoints import description
-from hyperx.checkpoints.store import Store, load_params
+from hyperx.checkpoints.store import Store
 from hyperx.config import T5Config
 from hyperx.data import batches as batches_lib
 from hyperx.data import examples as examples_lib
-from hyperx.inference.predictor import Predictor
 from hyperx.methods.method import Method
 from hyperx.objectives.objective import Objective
 from hyperx.optim.optimizers import Optimizer
-from hyperx.runs import configuration, models, teachers
+from hyperx.runs import configuration, distributed, models, periodic, teachers
 from hyperx.runs.evaluate import Evaluator
 from hyperx.runs.loop import Loop
 from hyperx.runs.metrics_log import MetricsLog
@@ -67,12 +65,13 @@ class TrainingData:
         return self.batch_size // self.rows
 
     def load(
-        self, method: Method, extra: Sequence[str] = ()
+        self, method: Method, mesh: Mesh, extra: Sequence[str] = ()
     ) -> batches_lib.GroupedBatches:
         """Reads the examples and arranges them in batches for this process.
 
         Args:
             method: what it reads is loaded.
+            mesh: whose devices the batches are for.
             extra: features to load besides; another condition is as long as the first.
         """
         reads = method.reads
@@ -102,8 +101,7 @@ class TrainingData:
             reads=reads,
             extra=extra,
             seed=self.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            share=distributed.share(self.groups, mesh),
         )
 
 
@@ -128,6 +126,7 @@ def train(
     micro_batches: int = 1,
     z_loss: float = 0.0,
     model_parallel: int = 1,
+    fsdp: int = 1,
     seed: int = 0,
 ) -> dict[str, float]:
     """Trains a model, or goes on training the one in `model_dir`.
@@ -155,11 +154,14 @@ def train(
         evaluator: what to evaluate with then.
         micro_batches: see `hyperx.runs.step.make_step`.
         z_loss: see `hyperx.ops.losses.cross_entropy`.
-        model_parallel: size of the mesh's model axis; the rest is data.
+        model_parallel: size of the mesh's model axis.
+        fsdp: size of its fsdp axis, over which rows, parameters and optimizer state
+            lie; the rest is data.
         seed: of initialisation and dropout.
 
     Returns:
-        The metrics of the last step taken, and ``step``.
+        The metrics of the last step taken, ``step`` and ``total_steps``: more than
+        ``step`` if SIGTERM ended the run.
 
     Raises:
         FloatingPointError: when the loss, a gradient or an update is not finite; the
@@ -170,30 +172,41 @@ def train(
     models.check_vocabulary(vocabulary, backbone)
     if initial_checkpoint_path is not None:
         models.check_same_vocabulary(initial_checkpoint_path, vocabulary)
-    mesh = sharding.make_mesh(model=model_parallel)
+    mesh = sharding.make_mesh(fsdp=fsdp, model=model_parallel)
     sharding.check_groups(data.groups, mesh, micro_batches)
     recipe = Recipe(config, optimizer, frozen, rate_factors)
     described = models.describe(config, vocabulary, data.feature_lengths)
+    evaluate = None
+    if eval_period and evaluator:
+        evaluate = periodic.evaluation(evaluator, config, described, mesh)
 
     with Store(
-        pathlib.Path(model_dir) / models.CHECKPOINTS,
+        epath.Path(model_dir) / models.CHECKPOINTS,
         save_period=save_period,
         keep=keep_checkpoints,
     ) as store:
-        fresh = store.latest() is None
+        latest = distributed.agreed(store.latest())
+        fresh = latest is None
         description.write(model_dir, described, models.FREE, replace=fresh)
         taught_by = teachers.load(objectives, config, vocabulary, mesh)
         extra = dict.fromkeys(name for term in objectives for name in term.features)
-        batches = data.load(method, tuple(extra))
-        state = _start(recipe, store, mesh, seed, initial_checkpoint_path)
+        batches = data.load(method, mesh, tuple(extra))
+        if fresh:
+            state = _start(recipe, mesh, seed, initial_checkpoint_path)
+        else:
+            logger.info("continuing at step %d", latest)
+            state = store.restore(latest, recipe.abstract(mesh))
         configuration.write(model_dir)
+        log = None
+        if distributed.first():
+            log = MetricsLog(model_dir, resumed_step=latest or 0)
         loop = Loop(
             store=store,
             mesh=mesh,
-            log=MetricsLog(model_dir, resumed_step=int(state.step)),
+            log=log,
             log_period=log_period,
-            eval_period=eval_period if evaluator else None,
-            evaluate=_evaluation(evaluator, config, described, mesh),
+            eval_period=eval_period,
+            evaluate=evaluate,
         )
         step = make_step(
             recipe,
@@ -207,44 +220,18 @@ def train(
 
 
 def _start(
-    recipe: Recipe,
-    store: Store,
-    mesh: Mesh,
-    seed: int,
-    initial_checkpoint_path: str | None,
+    recipe: Recipe, mesh: Mesh, seed: int, initial_checkpoint_path: str | None
 ) -> TrainState:
-    """The newest checkpoint's state, else a fresh one, perhaps from another model's."""
-    abstract = recipe.abstract(mesh)
-    latest = store.latest()
-    if latest is not None:
-        logger.info("continuing at step %d", latest)
-        return store.restore(latest, abstract)
-    state = initial(recipe, abstract, mesh, seed)
+    """A fresh state, perhaps with the parameters of another model."""
+    state = initial(recipe, recipe.abstract(mesh), mesh, seed)
     params = state.params
     if initial_checkpoint_path is not None:
-        loaded = load_params(pathlib.Path(initial_checkpoint_path) / models.CHECKPOINTS)
-        params, counts = load_initial(params, loaded, recipe.config.method.copies)
+        directory = epath.Path(initial_checkpoint_path) / models.CHECKPOINTS
+        params, counts = load_initial(params, directory, recipe.config.method.copies)
         logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
         if not counts["new"]:  # a hypernetwork that was trained stays as it is
             return state.replace(params=params)
     where = jax.tree.map(lambda leaf: leaf.sharding, params)
-    start = jax.jit(recipe.config.method.start, out_shardings=where)
+    start = recipe.config.method.start
+    start = jax.jit(start, out_shardings=where, donate_argnums=0)
     return state.replace(params=start(params))
-
-
-def _evaluation(
-    evaluator: Evaluator | None,
-    config: model.ModelConfig,
-    described: Mapping[str, Any],
-    mesh: Mesh,
-) -> Callable[[Any, int], dict[str, float]]:
-    """A function that evaluates parameters at a step, by real decoding."""
-    vocabulary = models.vocabulary_of(described)
-    lengths = described["feature_lengths"]
-    predictor = Predictor(config, None, vocabulary, lengths, mesh)
-
-    def evaluate(params: Any, step: int) -> dict[str, float]:
-        results = evaluator.run(predictor.with_params(params), step=step)
-        return evaluator.flat(results)
-
-    return evaluate

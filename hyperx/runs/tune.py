@@ -8,9 +8,11 @@ import jax
 
 from hyperx.inference import starts
 from hyperx.inference.predictor import Predictor
-from hyperx.runs import models, tune_data, tune_report
+from hyperx.runs import models
 from hyperx.runs.adapt import check_folder
-from hyperx.runs.tuner import Tuned, Tuner
+from hyperx.runs.tuning import data as data_lib
+from hyperx.runs.tuning import report as report_lib
+from hyperx.runs.tuning.tuner import Tuned, Tuner
 from hyperx.task_state import TaskState, load_state
 
 INITS = ("generated", "shared", "random")
@@ -77,12 +79,12 @@ def tune(
         predictor, steps=steps, batch_size=batch_size, eval_period=eval_period
     )
     tuner.check(given)
-    rows = tune_data.read(data, predictor)
-    held_out = rows if validation is None else tune_data.read(validation, predictor)
+    rows = data_lib.read(data, predictor)
+    held_out = rows if validation is None else data_lib.read(validation, predictor)
     others = None
     if shared_conditions is not None:
         others = _conditions(shared_conditions, predictor)
-    train, measured = (tune_data.tokenize(predictor, part) for part in (rows, held_out))
+    train, measured = (data_lib.tokenize(predictor, part) for part in (rows, held_out))
 
     results = {}
     for name in _names(init, compare, others is not None):
@@ -92,11 +94,11 @@ def tune(
         )
     results[init].state.save(output)
     targets = _targets(results, target_loss)
-    tune_report.show(results, targets, _measured_on(validation, len(held_out)))
+    report_lib.show(results, targets, _measured_on(validation, len(held_out)))
     if compare:
         stem = pathlib.Path(output).with_suffix("")
-        tune_report.write(results, targets, f"{stem}_compare.json")
-        tune_report.draw(results, targets, f"{stem}_compare.png")
+        report_lib.write(results, targets, f"{stem}_compare.json")
+        report_lib.draw(results, targets, f"{stem}_compare.png")
         print(f"curves: {stem}_compare.png, {stem}_compare.json")
     print(f"tuned state: {output}")
     _check_converged(results[init], output)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperx.checkpoints import huggingface
+from hyperx.checkpoints.huggingface import reading
 from hyperx.inference.predictor import Predictor
 from hyperx.methods import plain
 from hyperx.model import ModelConfig
@@ -42,7 +42,7 @@ def pair(request, tmp_path):
         for parameter in theirs.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     theirs.save_pretrained(tmp_path)
-    backbone, params = huggingface.read(tmp_path)
+    backbone, params = reading.read(tmp_path)
     config = ModelConfig(backbone=backbone, method=plain.Plain())
     lengths = {"prompt": 64, "targets": 64}
     return theirs, Predictor(config, params, None, lengths)

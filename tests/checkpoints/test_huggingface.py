@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
-from hyperx.checkpoints import huggingface
+from hyperx.checkpoints.huggingface import reading
 from hyperx.config import T5Config
 
 torch = pytest.importorskip("torch")
@@ -122,7 +122,7 @@ def test_reads_v1_1(tmp_path, dtype, shard):
     tensors = write(tmp_path, dtype=dtype, **V1_1)
     if shard == "2KB":
         reshard(tmp_path)
-    config, params = huggingface.read(tmp_path)
+    config, params = reading.read(tmp_path)
     assert config == EXPECTED
     check_values(params, tensors, ("wi_0", "wi_1"))
     assert params["decoder"]["logits_dense"]["kernel"].shape == (8, 40)
@@ -146,7 +146,7 @@ def reshard(directory):
 
 def test_reads_v1_0(tmp_path):
     tensors = write(tmp_path, **V1_0)
-    config, params = huggingface.read(tmp_path)
+    config, params = reading.read(tmp_path)
     assert config.tie_embeddings
     assert config.mlp_activations == ("relu",)
     assert "logits_dense" not in params["decoder"]
@@ -156,7 +156,7 @@ def test_reads_v1_0(tmp_path):
 def test_unscaled_but_shared_head_is_copied(tmp_path):
     # transformers 5 ties the head of a fresh v1.1 model and saves it once.
     tensors = write(tmp_path, own_head=False, **V1_1)
-    config, params = huggingface.read(tmp_path)
+    config, params = reading.read(tmp_path)
     assert not config.tie_embeddings
     np.testing.assert_array_equal(
         params["decoder"]["logits_dense"]["kernel"], tensors["shared.weight"].T
@@ -205,7 +205,7 @@ def test_refuses_what_does_not_fit(tmp_path, tensors, fields, message):
     write(tmp_path, **V1_1)
     change(tmp_path, tensors, **fields)
     with pytest.raises(ValueError, match=message):
-        huggingface.read(tmp_path)
+        reading.read(tmp_path)
 
 
 def test_redundant_tensors_are_allowed(tmp_path):
@@ -217,14 +217,14 @@ def test_redundant_tensors_are_allowed(tmp_path):
         "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight": bias,
     }
     change(tmp_path, copies)
-    config, params = huggingface.read(tmp_path)
+    config, params = reading.read(tmp_path)
     assert config.tie_embeddings
     check_values(params, tensors, ("wi",))
 
 
 def test_refuses_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json"):
-        huggingface.read(tmp_path)
+        reading.read(tmp_path)
     write(tmp_path, **V1_1)
     model = tmp_path / "model.safetensors"
     whole = model.read_bytes()
@@ -232,10 +232,10 @@ def test_refuses_unreadable_files(tmp_path):
     with pytest.raises(
         ValueError, match=r"expected safetensors in .*model.safetensors"
     ):
-        huggingface.read(tmp_path)
+        reading.read(tmp_path)
     model.unlink()
     with pytest.raises(FileNotFoundError, match=r"model.safetensors.index.json"):
-        huggingface.read(tmp_path)
+        reading.read(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match="a pickle.*save_pretrained"):
-        huggingface.read(tmp_path)
+        reading.read(tmp_path)

@@ -16,7 +16,6 @@ import numpy as np
 import optax
 import pytest
 from flax import struct
-from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperx import sharding
 from hyperx.checkpoints.store import Store, load_params
@@ -96,24 +95,45 @@ def test_buffers_may_be_donated_at_once(tmp_path):
     assert_same_bits(Store(tmp_path).restore(1, shapes(copy)), copy)
 
 
-def test_restores_onto_another_mesh(tmp_path):
-    value = jnp.arange(64.0).reshape(8, 8)
+EIGHT = dict(data=2, fsdp=2, model=2)
 
-    def place(data, model, spec):
-        mesh = sharding.make_mesh(data, model)
-        return NamedSharding(mesh, PartitionSpec(*spec))
 
-    before, after = place(4, 2, ("data", "model")), place(2, 4, ("model", "data"))
+@pytest.mark.parametrize(
+    ("before", "after", "devices"),
+    [
+        (EIGHT, dict(data=1), 1),
+        (dict(data=1), EIGHT, 8),
+        (dict(data=2, model=4), dict(data=4, model=2), 8),
+        (dict(data=4, fsdp=2), dict(fsdp=2, model=2), 4),
+    ],
+)
+def test_restores_onto_another_mesh_to_the_bit(tmp_path, before, after, devices):
+    names = {"embed": ("embed",), "w": ("embed", "mlp"), "step": ()}
+    rng = np.random.default_rng(0)
+    values = {
+        "embed": jnp.asarray(rng.normal(size=16), jnp.bfloat16),
+        "w": jnp.asarray(rng.normal(size=(8, 32)), jnp.float32).at[3, 5].set(np.nan),
+        "step": jnp.int32(7),
+    }
+
+    def placed(axes):
+        count = int(np.prod(list(axes.values())))
+        mesh = sharding.make_mesh(**axes, devices=jax.devices()[:count])
+        return sharding.declared(values, names, mesh)
+
+    wanted = placed(after)
     with Store(tmp_path) as store:
-        store.save(1, {"params": {"w": jax.device_put(value, before)}})
+        where = jax.tree.map(lambda leaf: leaf.sharding, placed(before))
+        store.save(1, {"params": jax.device_put(values, where)})
         store.wait()
-        wanted = jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=after)
         for restored in (
-            store.restore(1, {"params": {"w": wanted}})["params"]["w"],
-            load_params(tmp_path, abstract={"w": wanted})["w"],
+            store.restore(1, {"params": wanted})["params"],
+            load_params(tmp_path, abstract=wanted),
         ):
-            assert restored.sharding == after
-            np.testing.assert_array_equal(restored, value)
+            assert_same_bits(restored, values)
+            for name, leaf in restored.items():
+                assert leaf.sharding == wanted[name].sharding
+                assert len(leaf.sharding.device_set) == devices
 
 
 def test_loads_parameters_alone(saved):

@@ -144,10 +144,8 @@ def test_seqio_draws_at_the_same_rates():
 
 def test_two_hosts_together_make_the_batches_of_one():
     whole = group(load("pipe_capped"))
-    hosts = [
-        group(load("pipe_capped"), process_index=index, process_count=2)
-        for index in range(2)
-    ]
+    groups = np.split(np.arange(whole.groups), 2)
+    hosts = [group(load("pipe_capped"), share=share) for share in groups]
     for step in range(40):
         parts = [host[step] for host in hosts]
         joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}

@@ -58,7 +58,7 @@ def test_all_at_once_equal_each_alone(predictor):
             "decoder_input_tokens": np.pad(targets[..., :-1], ((0, 0), (0, 0), (1, 0))),
         }
         with sharding.use(predictor.mesh):
-            logits = predictor._logits(predictor.params, batch, state)
+            logits = predictor._programs.logits(predictor.params, batch, state)
         each = jax.nn.log_softmax(np.asarray(logits))
         each = np.take_along_axis(np.asarray(each), targets[..., None], -1)[..., 0]
         expected = (each * (targets != 0)).sum(-1)

@@ -12,7 +12,9 @@ from tiny_runs import compiled_once, one_device, run  # noqa: F401
 from hyperx import cli
 from hyperx.data import averages, metrics, ranking, vocabularies
 from hyperx.data.evaluation import Evaluation
-from hyperx.runs import evaluation_findings, evaluation_job, models
+from hyperx.runs import models
+from hyperx.runs.evaluation import findings as findings_lib
+from hyperx.runs.evaluation import job as job_lib
 
 STEPS = (1, 2)
 FEATURES = ("condition", "inputs", "prompt", "targets")
@@ -192,13 +194,13 @@ def test_what_is_finished_is_not_evaluated_again(evaluate, tmp_path, monkeypatch
     (tmp_path / "job_ranked-test-empty-2.json").write_text('{"settings": ')
     asked, _ = evaluate("--tasks=job_ranked", "--steps=1,2")
     assert asked == [(2, "job_ranked", "empty")]
-    monkeypatch.setattr(evaluation_job.hyperx, "__version__", "another")
+    monkeypatch.setattr(job_lib.hyperx, "__version__", "another")
     asked, _ = evaluate("--tasks=job_ranked", "--steps=1")
     assert len(asked) == 2
 
 
 def test_a_killed_job_goes_on(evaluate, tmp_path, monkeypatch):
-    write = evaluation_findings.write_text
+    write = findings_lib.write_text
     done = []
 
     def killed(path, text):
@@ -208,7 +210,7 @@ def test_a_killed_job_goes_on(evaluate, tmp_path, monkeypatch):
         write(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation_findings, "write_text", killed)
+        patch.setattr(findings_lib, "write_text", killed)
         evaluate("--steps=1", code=130)
     asked, _ = evaluate("--steps=1")
     assert len(asked) == len(ROWS) * len(CONTROLS) - 4
@@ -230,9 +232,9 @@ def test_a_shuffled_condition_is_the_tasks_next_or_another_tasks(evaluate, tmp_p
 
 def test_a_task_without_a_second_condition_says_so(evaluate, tmp_path):
     _, printed = evaluate("--tasks=job_ranked", "--steps=1")
-    assert evaluation_job.NO_OTHER in printed
+    assert job_lib.NO_OTHER in printed
     text = (tmp_path / "summary-job_ranked-test.md").read_text()
-    assert f"job_ranked shuffled: {evaluation_job.NO_OTHER}" in text
+    assert f"job_ranked shuffled: {job_lib.NO_OTHER}" in text
 
 
 def test_benchmarks_are_averaged_whole_or_not_at_all(evaluate, tmp_path):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pathlib
 import random
 import re
 import signal
@@ -99,7 +100,7 @@ def test_sigterm_saves_and_exits_in_order(
     monkeypatch.setattr(loop_lib.Loop, "_finish", terminated_at_step_7)
     options = dict(TRAIN_STEPS=STEPS, SAVE_PERIOD=1000)
     handler = signal.getsignal(signal.SIGTERM)
-    assert cli.main(arguments("train", folder, **options)) == 0
+    assert cli.main(arguments("train", folder, **options)) == 143
     assert signal.getsignal(signal.SIGTERM) is handler
     # Metrics are read a step late, and the step after that was under way.
     assert Store(folder / "checkpoints").steps() in ([8], [9])
@@ -107,9 +108,56 @@ def test_sigterm_saves_and_exits_in_order(
     assert_equal_bit_by_bit(unbroken, folder)
 
 
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x04
+    path.write_bytes(data)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# Reads that Orbax abandoned may end after it closed its event loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_is_refused_and_another_offered(
+    unbroken, tmp_path, capsys
+):
+    folder = tmp_path / "damaged"
+    run(folder, **SAVING | dict(TRAIN_STEPS=4, schedules__cosine__total_steps=STEPS))
+    options = arguments("train", folder, **SAVING)
+    newest = folder / "checkpoints" / "4"
+    data = max((newest / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    for damage, path in (
+        (flip, data),
+        (cut, data),
+        (pathlib.Path.unlink, data),
+        (pathlib.Path.unlink, newest / "_CHECKPOINT_METADATA"),
+        (pathlib.Path.unlink, newest / "state" / "manifest.ocdbt"),
+    ):
+        before = path.read_bytes()
+        damage(path)
+        there = sorted(path for path in folder.rglob("*") if path.is_file())
+        capsys.readouterr()
+        assert cli.main(options) == 1, (damage, path)
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(
+            r"^hyperx: error: expected checkpoint 4 in .* to be intact, got: .* "
+            r"Other checkpoints there: \[2\]; move 4 away to continue from the newest",
+            message,
+        ), message
+        assert there == sorted(path for path in folder.rglob("*") if path.is_file())
+        path.write_bytes(before)
+
+    flip(data)
+    newest.rename(tmp_path / "4")
+    assert cli.main(options) == 0
+    assert_equal_bit_by_bit(unbroken, folder)
+
+
 def test_training_goes_on_to_a_later_step_and_not_beyond(unbroken):
     saved = Store(unbroken / "checkpoints").steps()
-    assert run(unbroken, **SAVING) == {"step": STEPS}
+    assert run(unbroken, **SAVING) == {"step": STEPS, "total_steps": STEPS}
     assert Store(unbroken / "checkpoints").steps() == saved
 
 

@@ -65,7 +65,7 @@ def test_one_step_of_hint_from_a_plain_model(plain, initial, tmp_path, caplog, f
     ("options", "message"),
     [
         ({"ROWS": 3}, "expected BATCH_SIZE to be a multiple of ROWS=3, got 8"),
-        ({"MICRO_BATCHES": 3}, "axis of the mesh) x 3 (MICRO_BATCHES), got 4"),
+        ({"MICRO_BATCHES": 3}, " x 3 (MICRO_BATCHES), got 4"),
         ({"FROZEN": ("nothing",)}, "expected 'nothing' to match the path of a"),
         ({"FROZEN": ("",)}, "expected something to train"),
         ({"VOCAB_SIZE": 100}, "expected VOCAB_SIZE of at least"),

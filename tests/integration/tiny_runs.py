@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import jax
-import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jax.experimental.compilation_cache import compilation_cache
 
 from hyperx import sharding
@@ -70,11 +70,8 @@ def start(model_dir, **overrides):
 
 def states_of(model_dir):
     """All leaves of the newest checkpoint's train state, by path."""
-    store = Store(model_dir / "checkpoints")
-    step = store.latest()
-    stored = store._stored(step)
-    empty = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in stored.items()}
-    return store._load(step, stored, empty)
+    restored = Store(model_dir / "checkpoints").checkpoint().restore()
+    return flatten_dict(restored, sep="/")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,8 +79,8 @@ def one_device():
     """Runs see one device, as on a laptop, not the eight of other tests."""
     made = sharding.make_mesh
 
-    def make_mesh(data=None, model=1, *, devices=None):
-        return made(data, model, devices=devices or jax.devices()[:1])
+    def make_mesh(data=None, fsdp=1, model=1, *, devices=None):
+        return made(data, fsdp, model, devices=devices or jax.devices()[:1])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding, "make_mesh", make_mesh)

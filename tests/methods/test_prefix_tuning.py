@@ -40,7 +40,7 @@ def test_counts(size):
 def test_parameters_can_be_sharded(hidden):
     full = tiny(PrefixTuning(length=2, hidden=hidden))
     axes = model.abstract_parameters(full).axes
-    sharding.tree_shardings(axes, sharding.make_mesh(4, 2))
+    sharding.tree_shardings(axes, sharding.make_mesh(4, model=2))
 
 
 @pytest.mark.usefixtures("mesh")

@@ -113,7 +113,7 @@ def test_the_same_on_eight_devices():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4),
         sums(one),
-        sums(sharding.make_mesh(2, 4)),
+        sums(sharding.make_mesh(2, model=4)),
     )
 
 

@@ -151,7 +151,7 @@ def test_state_axes_have_the_ranks_of_the_state():
 
 def test_eight_devices_equal_one():
     optimizer = Adafactor(learning_rate=0.1, min_dim_size_to_factor=8)
-    mesh = sharding.make_mesh(2, 4)
+    mesh = sharding.make_mesh(2, model=4)
     params = random_tree(0)
     transformation = optimizer.build(AXES)
     shardings = sharding.tree_shardings(AXES, mesh)

@@ -80,7 +80,7 @@ def test_updates_are_multiples(optimizer):
 
 @pytest.mark.parametrize("kind", [Adafactor, AdamW])
 def test_the_state_stays_as_it_was(kind):
-    mesh = sharding.make_mesh(2, 4)
+    mesh = sharding.make_mesh(2, model=4)
     frozen = ("encoder/", "token_embedder/")
     recipes = (
         Recipe(tiny_hint(), kind(learning_rate=0.1), frozen, factors)

@@ -11,7 +11,9 @@ import pytest
 from hyperx import sharding
 from hyperx.data.toyworld import follower as toyworld_follower
 from hyperx.data.toyworld import world as toyworld
-from hyperx.runs import demo, demo_part, demo_report, models
+from hyperx.runs import demo, models
+from hyperx.runs.demonstration import part as part_lib
+from hyperx.runs.demonstration import report as report_lib
 from hyperx.tasks import toyworld as tasks
 
 STEPS = {"hint": 1, "adapters": None, "concatenation": 2, "no_instruction": None}
@@ -28,15 +30,15 @@ def test_oracle_floor_is_what_obeying_the_shown_conditions_scores():
         _record("swap x and z", "x a b", "x a z"),  # answers z a b
         _record("drop q", "x a b", "x a z"),  # changes nothing
     ]
-    assert demo_part.oracle_floor(records) == 50.0
-    assert demo_part.oracle_floor(records[2:]) == 0.0
-    assert demo_part.oracle_floor(records[:1]) == 100.0
+    assert part_lib.oracle_floor(records) == 50.0
+    assert part_lib.oracle_floor(records[2:]) == 0.0
+    assert part_lib.oracle_floor(records[:1]) == 100.0
 
 
 def test_oracle_floor_accepts_any_reference_and_needs_one_record():
-    assert demo_part.oracle_floor([_record("drop a", "a b", "a", "b")]) == 100.0
+    assert part_lib.oracle_floor([_record("drop a", "a b", "a", "b")]) == 100.0
     with pytest.raises(ValueError, match="got none"):
-        demo_part.oracle_floor([])
+        part_lib.oracle_floor([])
 
 
 def test_what_is_offered_to_try_never_occurs_in_training():
@@ -55,16 +57,16 @@ def test_all_parts_are_named_apart_and_fast_is_shorter():
 
 
 def test_a_killed_training_counts_up_to_its_last_sign_of_life(tmp_path):
-    journal = demo_part.Journal(tmp_path, {})
+    journal = part_lib.Journal(tmp_path, {})
     part = demo.PARTS[0]
     journal.note(part.name, seconds=5.0, began=100.0)
     log = tmp_path / "metrics.jsonl"
     log.touch()
     os.utime(log, (130.0, 130.0))
-    demo_part._note_interrupted(part, tmp_path, journal)
+    part_lib._note_interrupted(part, tmp_path, journal)
     assert journal.part(part.name) == {"seconds": 35.0, "began": None}
-    demo_part._note_interrupted(part, tmp_path, journal)
-    assert demo_part.Journal(tmp_path, {}).part(part.name)["seconds"] == 35.0
+    part_lib._note_interrupted(part, tmp_path, journal)
+    assert part_lib.Journal(tmp_path, {}).part(part.name)["seconds"] == 35.0
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_the_page_needs_nothing_else(tiny):
     assert all(row.title in page for row in rows)
     assert "hyperx demo --output=" in page
     assert "$" not in page
-    assert demo_report.FAST_NOTE.split(".")[0] in page
+    assert report_lib.FAST_NOTE.split(".")[0] in page
 
 
 def test_again_nothing_is_trained_and_the_report_is_the_same(tiny, monkeypatch, capsys):
@@ -124,13 +126,13 @@ def test_again_nothing_is_trained_and_the_report_is_the_same(tiny, monkeypatch, 
     def refuse(*args, **kwargs):
         raise AssertionError("trained or tested again")
 
-    monkeypatch.setattr(demo_part.configuration, "call", refuse)
+    monkeypatch.setattr(part_lib.configuration, "call", refuse)
     (folder / "report.html").unlink()
     assert demo.demo(folder, fast=True, seed=3) == rows
     assert (folder / "report.html").exists()
     said = capsys.readouterr().out
     assert said.count("done before") == 2
-    assert demo_report.FAST_NOTE[:40] in said
+    assert report_lib.FAST_NOTE[:40] in said
     assert f"--model_dir='{folder}/hint'" in said  # the path has a space
 
 
@@ -145,7 +147,7 @@ def test_other_settings_are_refused(tiny, changed):
 def test_what_was_begun_is_finished_without_training_anew(tiny, tmp_path):
     """A kill between training and testing: no step is taken again."""
     folder, rows = tiny
-    path = folder / demo_part.SETTINGS
+    path = folder / part_lib.SETTINGS
     before = path.read_text()
     content = json.loads(before)
     for key in ("scores", "parameters"):
@@ -159,11 +161,11 @@ def test_what_was_begun_is_finished_without_training_anew(tiny, tmp_path):
 
 def test_an_interrupted_training_stops_the_demo(tiny, monkeypatch, capsys):
     folder, rows = tiny
-    path = folder / demo_part.SETTINGS
+    path = folder / part_lib.SETTINGS
     content = json.loads(path.read_text())
     del content["parts"]["concatenation"]["scores"]
     path.write_text(json.dumps(content))
-    monkeypatch.setattr(demo_part.configuration, "call", lambda _: {"step": 1})
+    monkeypatch.setattr(part_lib.configuration, "call", lambda _: {"step": 1})
     assert demo.demo(folder, fast=True, seed=3) == rows[:1]
     assert "the same command goes on" in capsys.readouterr().out
 

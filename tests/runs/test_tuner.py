@@ -16,8 +16,8 @@ from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.inference import starts
 from hyperx.methods.method import Method
 from hyperx.methods.plain import Plain
-from hyperx.runs import tune_data
-from hyperx.runs.tuner import Tuner
+from hyperx.runs.tuning import data as data_lib
+from hyperx.runs.tuning.tuner import Tuner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def state(hint):
 
 @pytest.fixture(scope="module")
 def examples(hint):
-    return tune_data.tokenize(hint, ROWS)
+    return data_lib.tokenize(hint, ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_all_starts_share_what_is_compiled(tuner, tuned, state, examples, tmp_pa
 
 
 def test_batches_go_through_all_examples_before_any_again(examples):
-    batches = list(tune_data.shuffled(examples, 3, 4, seed=0))
+    batches = list(data_lib.shuffled(examples, 3, 4, seed=0))
     first = np.concatenate([batch["encoder_tokens"][0, :, 0] for batch in batches])
     for start in (0, 4, 8):
         passed = first[start : start + 4]

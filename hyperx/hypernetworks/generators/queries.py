@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hyperx import adaptation, axes
+from hyperx import adaptation, axes, sharding
 from hyperx.adaptation import (
     PROJECTIONS,
     Adapter,
@@ -207,6 +207,8 @@ class _Emit:
         if not queries:
             return LayerAdaptation()
         found = self._read(shared, jnp.concatenate(list(queries.values())))
+        # Whole over C, which is cut into kinds: else the cuts move it between devices.
+        found = sharding.constrain(found, (axes.GROUPS, axes.QUERIES, axes.EMBED))
         vectors, start = {}, 0
         for kind, bank in queries.items():
             units = found[:, start : start + bank.shape[0]]
@@ -241,7 +243,8 @@ class _Emit:
             shape = (hidden.shape[0], 1, hidden.shape[2])
             mask = jax.random.bernoulli(layer["dropout"], keep, shape)
             hidden = jnp.where(mask, hidden / keep, 0.0)
-        return _project(hidden, head["wo"]) * self.config.backbone.embed_dim**-0.5
+        vectors = _project(hidden, head["wo"]) * self.config.backbone.embed_dim**-0.5
+        return sharding.constrain(vectors, (axes.GROUPS, axes.QUERIES, None))
 
     def _parts(self, vectors: dict[str, jax.Array]) -> LayerAdaptation:
         sites = [self._site(vectors, site) for site in range(self.attentions)]

@@ -1,0 +1,1 @@
+"""The demo: its parts, and how they are shown."""

@@ -1,0 +1,1 @@
+"""Evaluation jobs: many checkpoints, tasks and controls, and what is told of them."""

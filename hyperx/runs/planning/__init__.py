@@ -1,0 +1,1 @@
+"""Planning: what a program needs of a TPU slice, compiled without one."""

@@ -1,0 +1,243 @@
+"""What runs compile, from shapes alone: a training step, decoding."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from hyperx import costs, model, sharding
+from hyperx.backbone.t5 import start_cache
+from hyperx.checkpoints import description
+from hyperx.data import batches as batches_lib
+from hyperx.hypernetworks.conditioning import Conditioning
+from hyperx.inference import buckets
+from hyperx.inference.programs import Programs
+from hyperx.methods.method import Method
+from hyperx.objectives.objective import Objective, Teacher
+from hyperx.runs import step as step_lib
+from hyperx.runs.planning.outcomes import Outcome, Program, compiled
+from hyperx.runs.state import Recipe
+from hyperx.runs.train import TrainingData
+from hyperx.task_state import TaskState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training step.
+
+    Attributes:
+        recipe: model, optimizer, and what is frozen.
+        data: what is trained on; shapes alone are used.
+        micro_batches: see `hyperx.runs.step.make_step`, as the others below.
+        z_loss: see there.
+        objectives: see there.
+    """
+
+    recipe: Recipe
+    data: TrainingData
+    micro_batches: int
+    z_loss: float
+    objectives: Sequence[Objective]
+
+    @property
+    def groups(self) -> int:
+        """Conditions in a batch (G)."""
+        return self.data.groups
+
+    @property
+    def rows(self) -> int:
+        """Rows per condition (R)."""
+        return self.data.rows
+
+    def kept(self, mesh: Mesh) -> Any:
+        """What lies on the chips from step to step."""
+        return self.recipe.abstract(mesh)
+
+    def outcomes(self, mesh: Mesh) -> list[Outcome]:
+        """Compiles the step."""
+        sharding.check_groups(self.groups, mesh, self.micro_batches)
+        return [compiled(self.step(mesh), mesh)[0]]
+
+    def step(self, mesh: Mesh) -> Program:
+        """The step as `hyperx.runs.loop.Loop` compiles it."""
+        method = self.recipe.config.method
+        extra = dict.fromkeys(
+            name for term in self.objectives for name in term.features
+        )
+        batch = batch_shapes(self.data, method, tuple(extra))
+        where = sharding.batch_shardings(batch, mesh)
+        batch = {name: _placed(leaf, where[name]) for name, leaf in batch.items()}
+        state = self.kept(mesh)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        teachers = tuple(_teacher(objective, mesh) for objective in self.objectives)
+        step = step_lib.make_step(
+            self.recipe,
+            micro_batches=self.micro_batches,
+            z_loss=self.z_loss,
+            dropout=self.recipe.config.backbone.dropout_rate > 0,
+            objectives=self.objectives,
+        )
+        arguments = (state, batch, key, teachers)
+        named = {
+            "parameters": state.params,
+            "optimizer state": state.opt_state,
+            "teachers": [teacher.params for teacher in teachers if teacher],
+            "batch": batch,
+        }
+        return Program(
+            name="training step",
+            arguments=named,
+            lower=lambda: step_lib.compiled(step, state).lower(*arguments),
+            flops=lambda: costs.flops(step, *arguments),
+        )
+
+
+def batch_shapes(
+    data: TrainingData, method: Method, extra: Sequence[str] = ()
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the batches that `data` gives without reading any.
+
+    Args:
+        data: what is trained on.
+        method: what it reads.
+        extra: features besides, see `hyperx.data.batches.GroupedBatches`.
+    """
+    groups, rows, lengths = data.groups, data.rows, dict(data.feature_lengths)
+    if "condition" in lengths:
+        lengths.setdefault("other_condition", lengths["condition"])
+    features = dict.fromkeys((*batches_lib.FEATURES_READ[method.reads], *extra))
+    missing = [name for name in features if name not in lengths]
+    if missing:
+        raise ValueError(
+            f"expected TASK_FEATURE_LENGTHS with {list(features)}, got no {missing}"
+        )
+
+    def tokens(feature: str, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        leading = (groups, rows)
+        if feature in ("condition", *batches_lib.SHARED):
+            leading = (groups,)
+        length = lengths[feature]
+        if (method.reads, feature) == ("task", "condition"):
+            length = 1  # a number
+        return jax.ShapeDtypeStruct((*leading, length), dtype)
+
+    shapes = {
+        "encoder_tokens": tokens(batches_lib.ENCODER_FEATURE[method.reads]),
+        "decoder_input_tokens": tokens("targets"),
+        "decoder_target_tokens": tokens("targets"),
+        "decoder_loss_weights": tokens("targets", jnp.float32),
+    }
+    if method.reads in batches_lib.CONDITIONED:
+        shapes["condition_tokens"] = tokens("condition")
+    return shapes | {f"{name}_tokens": tokens(name) for name in extra}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What a predictor computes: it reads conditions, then decodes under them.
+
+    Attributes:
+        config: of the model.
+        feature_lengths: longest ``condition``, ``inputs``, ``prompt`` and ``targets``.
+        groups: conditions that are computed together (G).
+        rows: rows per condition that are computed together (R).
+    """
+
+    config: model.ModelConfig
+    feature_lengths: Mapping[str, int]
+    groups: int
+    rows: int
+    micro_batches: None = None
+
+    def kept(self, mesh: Mesh) -> Any:
+        """What lies on the chips all the time: the parameters."""
+        return parameters(self.config, mesh)
+
+    def outcomes(self, mesh: Mesh) -> list[Outcome]:
+        """Compiles both programs; the second only if the first fits."""
+        programs = Programs(self.config, mesh)
+        params = self.kept(mesh)
+        read, done = compiled(self.reading(programs, params), mesh)
+        if done is None:
+            return [read]
+        state = jax.tree.map(_placed, done.out_info, done.output_shardings)
+        return [read, compiled(self.decoding(programs, params, state), mesh)[0]]
+
+    def reading(self, programs: Programs, params: Any) -> Program:
+        """The program that reads conditions and writes their state."""
+        tokens = None
+        if self.config.method.reads in batches_lib.CONDITIONED:
+            tokens = self._tokens(self.groups, self._length("condition"))
+        return Program(
+            name="adaptation",
+            arguments={"parameters": params, "tokens": tokens},
+            lower=lambda: programs.adapt.lower(params, tokens),
+            flops=lambda: costs.flops(programs.adapt, params, tokens),
+        )
+
+    def decoding(self, programs: Programs, params: Any, state: TaskState) -> Program:
+        """The program that decodes under a state, to the longest output."""
+        feature = batches_lib.ENCODER_FEATURE[self.config.method.reads]
+        rows = buckets.size(self.rows)
+        tokens = self._tokens(self.groups, rows, self._length(feature))
+        longest = self.feature_lengths["targets"]
+        arguments = (params, tokens, state)
+        return Program(
+            name="decoding",
+            arguments={"parameters": params, "task states": state, "tokens": tokens},
+            lower=lambda: programs.greedy.lower(*arguments, max_new_tokens=longest),
+            flops=lambda: _decoding_flops(self.config, *arguments, longest),
+        )
+
+    def _tokens(self, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    def _length(self, feature: str) -> int:
+        """The length to which the predictor pads the longest text."""
+        if (self.config.method.reads, feature) == ("task", "condition"):
+            return 1  # a number
+        return buckets.length(self.feature_lengths[feature])
+
+
+def _decoding_flops(
+    config: model.ModelConfig, params: Any, tokens: Any, state: Any, longest: int
+) -> int:
+    """Operations of decoding `longest` tokens: before the loop, and in every turn."""
+    module = config.build()
+
+    def start(params: Any, tokens: jax.Array, state: TaskState) -> Any:
+        conditioning = Conditioning.of(state)
+        return module.apply({"params": params}, tokens, conditioning, method="start")
+
+    def step(params: Any, inputs: Any, conditioning: Conditioning) -> jax.Array:
+        groups, rows = inputs.mask.shape[:2]
+        last = jnp.zeros((groups, rows), jnp.int32)
+        cache = start_cache(config.backbone, groups, rows, longest)
+        arguments = (last, conditioning, inputs, cache, jnp.zeros((), jnp.int32))
+        return module.apply({"params": params}, *arguments, method="step")
+
+    started = jax.eval_shape(start, params, tokens, state)
+    before = costs.flops(start, params, tokens, state)
+    return before + longest * costs.flops(step, params, *started)
+
+
+def parameters(config: model.ModelConfig, mesh: Mesh) -> Any:
+    """Shapes and shardings of a model's parameters."""
+    abstract = model.abstract_parameters(config)
+    return sharding.declared(abstract.shapes, abstract.axes, mesh)
+
+
+def _teacher(objective: Objective, mesh: Mesh) -> Teacher | None:
+    """An objective's teacher without its values, as `hyperx.runs.teachers` loads it."""
+    if objective.teacher is None:
+        return None
+    described = description.read(objective.teacher)
+    config = model.ModelConfig.from_json(described["model"])
+    return Teacher(parameters(config, mesh), config)
+
+
+def _placed(leaf: Any, where: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

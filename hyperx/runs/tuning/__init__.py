@@ -1,0 +1,1 @@
+"""Tuning of one task state: data, the tuner, what is told of it."""
