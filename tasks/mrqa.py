@@ -14,12 +14,11 @@ baselines, for a window is filled by question and context.
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import seqio
 
-from hyperx.data import averages, sources, vocabularies
+from hyperx.data import averages, metrics, sources, vocabularies
 from hyperx.data.mrqa import files as mrqa
 from hyperx.data.mrqa import formats as mrqa_format
 from hyperx.data.mrqa import metrics as mrqa_metrics
@@ -75,20 +74,6 @@ def register(
     return "mrqa", "mrqa_out_of_domain"
 
 
-def postprocess(
-    text: str, *, example: Mapping[str, Any], is_target: bool
-) -> str | dict[str, Any]:
-    """A prediction as it is; for a target, what is compared with it."""
-    if not is_target:
-        return text
-    return {
-        "references": [reference.decode() for reference in example["references"]],
-        "question": example["question"].decode(),
-        "task": example["task"].decode(),
-        "id": example["id"].decode(),
-    }
-
-
 def _read(
     directory: str | os.PathLike[str] | None,
     subset: str,
@@ -125,7 +110,7 @@ def _add(
             seqio.preprocessors.append_eos_after_trim,
         ],
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
-        postprocess_fn=postprocess,
+        postprocess_fn=metrics.postprocess,
         metric_fns=[mrqa_metrics.by_question],
     )
 

@@ -154,23 +154,10 @@ def _add(prefix: str, configuration: str, prompts: p3_source.Prompts) -> str:
             feature: seqio.Feature(prompts.vocabulary, add_eos=True)
             for feature in p3_format.FEATURES
         },
-        postprocess_fn=ranking.postprocess if is_ranked else postprocess,
+        postprocess_fn=ranking.postprocess if is_ranked else metrics.postprocess,
         metric_fns=[ranking.accuracy if is_ranked else metrics.generation],
     )
     return name
-
-
-def postprocess(
-    text: str, *, example: Mapping[str, Any], is_target: bool
-) -> str | dict[str, Any]:
-    """A prediction as it is; for a target, what `metrics.generation` compares with."""
-    if not is_target:
-        return text
-    return {
-        "references": [reference.decode() for reference in example["references"]],
-        "task": example["task"].decode(),
-        "category": example["category"].decode(),
-    }
 
 
 def _held_out() -> list[tuple[str, str]]:

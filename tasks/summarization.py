@@ -14,12 +14,11 @@ temperature but mixes by size at last; see `temperature`.
 
 import functools
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import seqio
 
-from hyperx.data import averages, sources, summarization, vocabularies
+from hyperx.data import averages, metrics, sources, summarization, vocabularies
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
@@ -56,19 +55,6 @@ def register(
     return *NAMES.values(), "summarization"
 
 
-def postprocess(
-    text: str, *, example: Mapping[str, Any], is_target: bool
-) -> str | dict[str, Any]:
-    """A prediction as it is; for a target, what `rouge` compares with."""
-    if not is_target:
-        return text
-    return {
-        "references": [reference.decode() for reference in example["references"]],
-        "task": example["task"].decode(),
-        "id": example["id"].decode(),
-    }
-
-
 def _read(
     directory: str | os.PathLike[str] | None,
     name: str,
@@ -93,7 +79,7 @@ def _add(name: str, tokens: seqio.Vocabulary, read: Any) -> None:
             seqio.preprocessors.append_eos_after_trim,
         ],
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
-        postprocess_fn=postprocess,
+        postprocess_fn=metrics.postprocess,
         metric_fns=[summarization.rouge],
     )
 

@@ -7,7 +7,7 @@ register anew, with another folder, vocabulary or format.
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import seqio
@@ -85,24 +85,11 @@ def add(
             seqio.preprocessors.append_eos_after_trim,
         ],
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
-        postprocess_fn=postprocess,
+        postprocess_fn=metrics.postprocess,
         metric_fns=[metrics.generation],
         shuffle_buffer_size=_SHUFFLE_BUFFER,
     )
     return name
-
-
-def postprocess(
-    text: str, *, example: Mapping[str, Any], is_target: bool
-) -> str | dict[str, Any]:
-    """A prediction as it is; for a target, what `metrics.generation` compares with."""
-    if not is_target:
-        return text
-    return {
-        "references": [reference.decode() for reference in example["references"]],
-        "task": example["task"].decode(),
-        "category": example["category"].decode(),
-    }
 
 
 class _Source(seqio.FunctionDataSource):

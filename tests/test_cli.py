@@ -36,6 +36,8 @@ def calls(monkeypatch):
     def call(name, **arguments):
         macros = {key: configuration.macro(key) for key in ("STEPS", "MODEL_DIR")}
         made.append((name.removeprefix("hyperx.runs."), arguments, macros))
+        last = {"step": 7, "total_steps": macros["STEPS"]}
+        return last if name == "hyperx.runs.train.train" else None
 
     monkeypatch.setattr(configuration, "call", call)
     return made
@@ -59,6 +61,15 @@ def test_a_run_is_called_with_its_configuration(calls, config, command, function
         (function, {}, {"STEPS": 5, "MODEL_DIR": "out"}),
         (function, {}, {"STEPS": 6, "MODEL_DIR": "out"}),
     ]
+
+
+@pytest.mark.parametrize(("steps", "code"), [(7, 0), (6, 0), (8, 143)])
+def test_a_run_that_ended_early_exits_as_shells_tell_sigterm(
+    calls, config, steps, code
+):
+    argv = ["train", f"--gin_file={config}", "--model_dir=out"]
+    assert cli.main([*argv, f"--gin.STEPS={steps}"]) == code
+    assert len(calls) == 1
 
 
 def test_search_paths_may_be_joined_or_repeated(calls, config):

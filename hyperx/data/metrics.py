@@ -26,6 +26,29 @@ _STEMMER = types.SimpleNamespace(
 # optional `task` and `category`.
 Target = str | Sequence[str] | Mapping[str, Any]
 
+_COLUMNS = ("task", "id", "category", "question")
+
+
+def postprocess(
+    text: str, *, example: Mapping[str, Any], is_target: bool
+) -> str | dict[str, Any]:
+    """For `seqio.Task`: what metrics of generated text compare with.
+
+    Args:
+      text: a target, or what was generated.
+      example: the row it belongs to.
+      is_target: which of the two it is.
+
+    Returns:
+      Generated text as it is; for a target the row's `references` and, if it has them,
+      `task`, `id`, `category` and `question`.
+    """
+    if not is_target:
+        return text
+    references = [reference.decode() for reference in example["references"]]
+    kept = {name: example[name].decode() for name in _COLUMNS if name in example}
+    return {"references": references} | kept
+
 
 def normalize(text: str) -> str:
     """Lower case, without ASCII punctuation, white space collapsed; articles stay."""

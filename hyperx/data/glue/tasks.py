@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import seqio
 
-from hyperx.data import averages, ranking, sources
+from hyperx.data import averages, metrics, ranking, sources
 from hyperx.data.glue import formats as glue_format
 from hyperx.data.glue import metrics as glue_metrics
 from hyperx.data.glue import records as glue_records
@@ -194,13 +194,11 @@ def postprocess(
     """A prediction as it is; for a target, what `metrics` compares with."""
     if not is_target:
         return text
-    record = {
-        "references": [reference.decode() for reference in example["references"]],
+    record = metrics.postprocess(text, example=example, is_target=True)
+    record |= {
         "labels": labels,
         "label": int(example["label"]),
         "group": example["group"].decode(),
-        "task": example["task"].decode(),
-        "id": example["id"].decode(),
     }
     if "choices" in example:
         record |= ranking.postprocess(text, example=example, is_target=True)

@@ -18,6 +18,9 @@ _ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_MIN_LOG_LEVEL": "3",
 }
+# Products with one row per group nest deeper than the 64 KiB stacks of its threads:
+# the compiler would die of a segmentation fault.
+_STACK = "--fibers_default_thread_stack_size=2097152"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,4 +180,7 @@ def _prepare_libtpu() -> None:
         )
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    given = os.environ.get("LIBTPU_INIT_ARGS", "")
+    if _STACK not in given:
+        os.environ["LIBTPU_INIT_ARGS"] = f"{_STACK} {given}".strip()
     jax.config.update("jax_platforms", "cpu")
