@@ -42,6 +42,12 @@ CORE = [
     "matplotlib>=3.8",  # pictures in reports
 ]
 
+SERVE = [
+    "fastapi>=0.115",  # routes, checks of requests, OpenAPI
+    "uvicorn>=0.34",  # the HTTP server
+    "prometheus-client>=0.21",  # metrics
+]
+
 EXTRAS = {
     "test": [
         "pytest>=8",
@@ -51,6 +57,8 @@ EXTRAS = {
         "setuptools>=77",  # a test builds the wheel
         # A test prepares a data set as TensorFlow Datasets does, which imports it.
         "importlib_resources>=5",
+        "httpx>=0.28",  # tests talk to a server
+        *SERVE,
     ],
     # What the tests compare hyperx with; they skip where it is absent.
     "parity": ["torch>=2.6", "transformers>=5.0", "peft>=0.18"],
@@ -58,6 +66,7 @@ EXTRAS = {
     # `hyperx plan`, on machines without TPUs: the libtpu that goes with their jax.
     "plan": ["jax[tpu]"],
     "gpu": ["jax[cuda13]"],
+    "serve": SERVE,
     "hf": ["datasets>=3.0"],  # tasks read from the Hugging Face hub
 }
 
@@ -80,7 +89,7 @@ setuptools.setup(
     packages=setuptools.find_namespace_packages(
         include=["hyperx", "hyperx.*"], exclude=["*.__pycache__", "*.__pycache__.*"]
     ),
-    package_data={"": ["*.gin"]},
+    package_data={"": ["*.gin"], "hyperx.serve": ["page.html"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["hyperx = hyperx.cli:main"]},

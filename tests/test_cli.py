@@ -13,7 +13,7 @@ from hyperx.data import startup
 from hyperx.runs import configuration, gin_files
 
 COMMANDS = ["train", "eval", "infer", "adapt", "tune", "inspect", "import", "demo"]
-COMMANDS += ["cache", "data", "export", "plan"]
+COMMANDS += ["cache", "data", "export", "plan", "cost", "serve"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import hyperx
-from hyperx.cli import configured, data, direct, planning
+from hyperx.cli import configured, data, direct, planning, serving
 
 COMMANDS = (
     configured.add_train,
@@ -19,6 +19,8 @@ COMMANDS = (
     direct.add_tune,
     configured.add_inspect,
     planning.add_plan,
+    planning.add_cost,
+    serving.add_serve,
     direct.add_import,
     direct.add_export,
     data.add_cache,
