@@ -274,6 +274,6 @@ def token_loss(
     targets, weights = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
     total = jnp.sum(losses.cross_entropy(logits, targets, z_loss=z_loss) * weights)
     plain = jnp.sum(losses.cross_entropy(logits, targets) * weights)
-    correct = jnp.sum((jnp.argmax(logits, axis=-1) == targets) * weights)
+    correct = jnp.sum(losses.predicted(logits, targets) * weights)
     sums = {"tokens": jnp.sum(weights), "correct": correct, "cross_entropy": plain}
     return total, sums

@@ -43,7 +43,7 @@ class Projection(nn.Module):
             boxed(nn.initializers.normal(stddev), *self.names),
             (x.shape[-1], self.features),
         )
-        out = jnp.einsum("...i,io->...o", x, kernel.astype(self.dtype))
+        out = projections.product(x, kernel.astype(self.dtype))
         return projections.updated(out, low_rank, x)
 
 
@@ -101,7 +101,7 @@ class Embedding(nn.Module):
     def attend(self, x: jax.Array) -> jax.Array:
         """Logits ``[G, R, T, V]`` of hidden states, scaled as in T5 v1.0."""
         x = x.astype(jnp.float32) * self.config.embed_dim**-0.5
-        return jnp.einsum("GRTD,VD->GRTV", x, self.embedding)
+        return projections.product(x, self.embedding.T)
 
 
 class RelativeBias(nn.Module):

@@ -9,6 +9,7 @@ they share, the row's input, the task's memory and the generated weights, is rea
 place. Only self-attention tells them apart, by a mask.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from hyperx import axes, sharding
 from hyperx.adaptation import LayerAdaptation, Memory
 from hyperx.backbone.blocks import Cache, DecoderBlock, LayerInputs, SharedInputs
 from hyperx.backbone.t5 import T5
@@ -32,11 +34,14 @@ class Weights:
     """Parameters that a step reads.
 
     Attributes:
-        outer: of embedding, last norm and output head, as in the model's tree.
+        outer: of embedding and last norm, as in the model's tree.
+        head: of the output, ``[V, D]`` in float32: few rows are quicker to multiply
+            with it this way round.
         layers: of each decoder layer, in the dtype of the computation.
     """
 
     outer: dict[str, Any]
+    head: jax.Array
     layers: tuple[dict[str, Any], ...]
 
 
@@ -63,30 +68,22 @@ class Steps:
 
 
 def weights_of(config: T5Config, params: Mapping[str, Any]) -> Weights:
-    """Of a model's parameters those that a step reads."""
-    layers = layer_weights(config, params["decoder"]["layers"])
-    return Weights(outer_weights(params), layers)
+    """Of a model's parameters those that a step reads.
 
-
-def outer_weights(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a model's parameters those that a step reads outside of its layers."""
-    decoder = {
-        name: params["decoder"][name]
-        for name in ("decoder_norm", "logits_dense")
-        if name in params["decoder"]
-    }
-    return {"token_embedder": params["token_embedder"], "decoder": decoder}
-
-
-def layer_weights(
-    config: T5Config, stacked: Mapping[str, Any]
-) -> tuple[dict[str, Any], ...]:
-    """Parameters of each decoder layer by itself, in the dtype of the computation.
-
-    Args:
-        config: of the backbone.
-        stacked: of all layers, leaves ``[L, ...]``.
+    Of layers and of an output head by itself they are copies; the rest is shared.
     """
+    embedder, decoder = params["token_embedder"], params["decoder"]
+    norm = {"decoder_norm": decoder["decoder_norm"]}
+    return Weights(
+        outer={"token_embedder": embedder, "decoder": norm},
+        head=_head(config, params),
+        layers=_layers(config, decoder["layers"]),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _layers(config: T5Config, stacked: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Parameters of each layer by itself, of those of all with axis L in front."""
     cross = "encoder_decoder_attention"
     # Its keys and values are made before the first step.
     query_and_out = {name: stacked[cross][name] for name in ("query", "out")}
@@ -94,6 +91,17 @@ def layer_weights(
         lambda leaf: leaf.astype(config.dtype), {**stacked, cross: query_and_out}
     )
     return _unstacked(stacked, config.num_decoder_layers)
+
+
+def _head(config: T5Config, params: Mapping[str, Any]) -> jax.Array:
+    if config.tie_embeddings:
+        return params["token_embedder"]["embedding"]
+    return _transposed(params["decoder"]["logits_dense"]["kernel"])
+
+
+@jax.jit
+def _transposed(kernel: jax.Array) -> jax.Array:
+    return kernel.T
 
 
 def prepare(
@@ -181,8 +189,18 @@ def step(
         layer = layer.replace(cache=cache)
         x, cache = block.apply({"params": params}, x, layer, shared)
         updated.append(cache)
-    logits = outer.apply({"params": weights.outer}, x, method="logits")
-    return logits, tuple(updated)
+    x = outer.apply({"params": weights.outer}, x, method="normal")
+    return _logits(config, weights.head, x), tuple(updated)
+
+
+def _logits(config: T5Config, head: jax.Array, x: jax.Array) -> jax.Array:
+    """Logits of normalised hidden states, as `T5` has them."""
+    x = x.astype(jnp.float32)
+    if config.tie_embeddings:
+        x = x * config.embed_dim**-0.5
+    logits = jnp.moveaxis(jnp.einsum("VD,GRTD->VGRT", head, x), 0, -1)
+    names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
+    return sharding.constrain(logits, names)
 
 
 def _bias(steps: Steps, position: jax.Array, hypotheses: int) -> jax.Array:

@@ -32,7 +32,7 @@ EOS = 1
 _POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "none": jax.checkpoint_policies.everything_saveable,
+    "none": jax.checkpoint_policies.dots_saveable,
 }
 
 
@@ -244,11 +244,17 @@ class T5(nn.Module):
             emission: generated weights of the decoder.
             sources: what cross-attention reads.
         """
-        return self._logits(self.decoder(self.embed(tokens), emission, sources))
+        x = self.decoder(self.embed(tokens), emission, sources).astype(jnp.float32)
+        if self.config.tie_embeddings:
+            logits = self.token_embedder.attend(x)
+        else:
+            logits = self.decoder.logits_dense(x)
+        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
+        return sharding.constrain(logits, names)
 
-    def logits(self, x: jax.Array) -> jax.Array:
-        """Logits ``[G, R, T, V]`` of what the decoder's last layer writes."""
-        return self._logits(self.decoder.normal(x))
+    def normal(self, x: jax.Array) -> jax.Array:
+        """Normalised hidden states of those behind the decoder's last layer."""
+        return self.decoder.normal(x)
 
     def bias(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
         """Causal bias of the decoder's self-attention; see `Decoder.bias`."""
@@ -262,13 +268,3 @@ class T5(nn.Module):
         """Embeds tokens ``[G, R, T]`` as ``[G, R, T, D]``."""
         names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.EMBED)
         return sharding.constrain(self.token_embedder(tokens), names)
-
-    def _logits(self, x: jax.Array) -> jax.Array:
-        """Logits of normalised hidden states."""
-        x = x.astype(jnp.float32)
-        if self.config.tie_embeddings:
-            logits = self.token_embedder.attend(x)
-        else:
-            logits = self.decoder.logits_dense(x)
-        names = (axes.GROUPS, axes.ROWS, axes.LENGTH, axes.VOCAB)
-        return sharding.constrain(logits, names)

@@ -8,7 +8,6 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 
 from hyperx import sharding
-from hyperx.backbone import steps
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.inference import scoring
 from hyperx.inference.decoding import loop
@@ -29,7 +28,6 @@ class Programs:
             `decoding.loop.generate`.
         begin: ``(params, tokens, state, requests, shape) -> Running``.
         advance: ``(weights, running, count) -> Running``; `running` is used up.
-        layers: ``(stacked) -> layers``: see `hyperx.backbone.steps.layer_weights`.
         logits: ``(params, batch, state)``: teacher-forced, ``[G, R, T, V]`` in float32.
         score: ``(params, tokens, choices, state)``: see `scoring.log_probabilities`.
     """
@@ -51,14 +49,6 @@ class Programs:
         )
         self.logits: Callable[..., Any] = jax.jit(self._logits, out_shardings=whole)
         self.score: Callable[..., Any] = jax.jit(self._score, out_shardings=whole)
-        self.layers: Callable[..., Any] = jax.jit(
-            functools.partial(steps.layer_weights, config.backbone)
-        )
-
-    def weights(self, params: Any) -> steps.Weights:
-        """What decoding reads of parameters, token by token; of layers a copy."""
-        layers = self.layers(params["decoder"]["layers"])
-        return steps.Weights(steps.outer_weights(params), layers)
 
     def _adapt(self, params: Any, tokens: jax.Array | None) -> TaskState:
         return self._module.apply({"params": params}, tokens, method="adapt")

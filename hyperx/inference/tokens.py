@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hyperx import sharding
-from hyperx.backbone.steps import Weights
+from hyperx.backbone import steps
 from hyperx.inference import buckets, fingerprints
 from hyperx.inference.decoding import Greedy, Requests, Running, Shape, Strategy
 from hyperx.inference.programs import Programs
@@ -81,10 +81,10 @@ class TokenPredictor:
         return state.replace(fingerprint=self.fingerprint)
 
     @functools.cached_property
-    def _weights(self) -> Weights:
+    def _weights(self) -> steps.Weights:
         """The parameters as decoding reads them, token by token."""
         with sharding.use(self.mesh):
-            return self._programs.weights(self.params)
+            return steps.weights_of(self.config.backbone, self.params)
 
     def generate_tokens(
         self,

@@ -23,6 +23,25 @@ def cross_entropy(
     return partition - target + z_loss * jnp.square(partition)
 
 
+def predicted(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Whether every target has the largest logit, the first of equal ones.
+
+    The same as comparing with `jax.numpy.argmax`, whose reduction of pairs neither is
+    vectorised on CPUs nor stays one reduction where words lie on several devices.
+
+    Args:
+        logits: ``[G, R, T, V]``.
+        targets: ``[G, R, T]`` integers.
+
+    Returns:
+        ``[G, R, T]`` booleans.
+    """
+    target = jnp.take_along_axis(logits, targets[..., None], axis=-1)
+    words = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+    behind = words >= targets[..., None]
+    return jnp.all((logits < target) | (behind & (logits == target)), axis=-1)
+
+
 def kl_divergence(
     teacher: jax.Array, student: jax.Array, *, temperature: float = 1.0
 ) -> jax.Array:

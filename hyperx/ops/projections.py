@@ -6,6 +6,16 @@ import jax.numpy as jnp
 from hyperx.adaptation import LowRank, Scale
 
 
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x` ``[..., input width]`` times a kernel ``[input width, output width]``.
+
+    As a product of two matrices, with one sum in the kernel's gradient: XLA for CPUs
+    would rearrange the operand of a sum over several axes in memory.
+    """
+    matrix = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel)
+    return matrix.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 def updated(out: jax.Array, low_rank: LowRank | None, x: jax.Array) -> jax.Array:
     """The output of a projection whose kernel has received a low-rank update.
 

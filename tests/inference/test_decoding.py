@@ -115,6 +115,25 @@ def test_paused_decoding_equals_unbroken(predictor, state, name):
     np.testing.assert_allclose(scores, expected[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_several_devices_decode_the_same(groups):
+    config = tiny_hint()
+    meshes = [
+        sharding.make_mesh(1, 1, devices=jax.devices()[:1]),
+        sharding.make_mesh(2, 1, 2, devices=jax.devices()[:4]),
+    ]
+    found = []
+    for one in meshes:
+        with sharding.use(one):
+            params = initial_params(config)
+        predictor = Predictor(config, params, None, {}, one)
+        state = predictor.adapt_tokens(conditions(config, groups))
+        inputs = tokens(0, groups, R, 7)
+        found.append(predictor.generate_tokens(inputs, state, T, Beam(3), returned=2))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-4)
+
+
 # Sizes of which no other is a multiple tell what an array holds.
 SIZES = dict(vocab_size=61, embed_dim=32, num_heads=5, head_dim=7, mlp_dim=48)
 CONDITION, INPUT, BEAMS, BOTTLENECK, PREFIX = 17, 19, 3, 11, 13

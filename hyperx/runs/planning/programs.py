@@ -1,6 +1,7 @@
 """What runs compile, from shapes alone: a training step, decoding."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -195,15 +196,15 @@ class Decoding:
         requests = Requests.of(Greedy(), longest).full(*tokens.shape[:2])
         shape = Greedy().shape(longest).bucketed()
         with sharding.use(mesh):
-            layers = programs.layers.lower(params["decoder"]["layers"]).compile()
-        layers = jax.tree.map(_placed, layers.out_info, layers.output_shardings)
-        weights = steps.Weights(steps.outer_weights(params), layers)
+            weights_of = functools.partial(steps.weights_of, self.config.backbone)
+            read = jax.jit(weights_of).lower(params).compile()
+        weights = jax.tree.map(_placed, read.out_info, read.output_shardings)
         arguments = (params, weights, tokens, state, requests, shape)
         return Program(
             name="decoding",
             arguments={
                 "parameters": params,
-                "decoder layers": layers,
+                "decoder, layer by layer": (weights.head, weights.layers),
                 "task states": state,
                 "tokens": tokens,
             },

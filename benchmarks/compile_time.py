@@ -1,0 +1,265 @@
+"""What compiling takes by number of layers, and the memory of what is compiled.
+
+    python -m benchmarks.compile_time
+
+A training step and greedy decoding of HINT on T5 v1.1 small with 2 to 24 layers in each
+stack. Layers are scanned, as hyperx has them; for comparison the training step also
+with all layers unrolled. (A decoding step has its layers one by one; there is no other
+form of it.) Each program is compiled in a process of its own and again in another one,
+which finds it in JAX's compilation cache. Nothing is run, and no parameters are made.
+Writes `docs/results/compile_time.{md,json,png}`.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import pathlib
+import resource
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from benchmarks import random_models, results
+from hyperx import model, sharding
+from hyperx.backbone import steps
+from hyperx.inference.decoding import Greedy, Requests
+from hyperx.inference.programs import Programs
+from hyperx.model import ModelConfig
+from hyperx.optim.adafactor import Adafactor
+from hyperx.runs import step as step_lib
+from hyperx.runs.state import Recipe
+
+LAYERS, QUICK_LAYERS = (2, 6, 12, 24), (1, 2)
+SIZES = dict(groups=2, rows=4, condition=128, inputs=256, targets=64)
+QUICK_SIZES = dict(groups=2, rows=2, condition=8, inputs=8, targets=8)
+TRAINING, DECODING = "training step", "decoding"
+HIT = "/jax/compilation_cache/cache_hits"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A program to compile.
+
+    Attributes:
+        program: `TRAINING` or `DECODING`.
+        config: of the model.
+        sizes: of a batch.
+        unrolled: whether scanned layers stand one after the other.
+    """
+
+    program: str
+    config: ModelConfig
+    sizes: Mapping[str, int]
+    unrolled: bool = False
+
+    @property
+    def layers(self) -> int:
+        return self.config.backbone.num_encoder_layers
+
+    @property
+    def name(self) -> str:
+        if self.program == DECODING:
+            return self.program
+        return f"{self.program}, {'unrolled' if self.unrolled else 'scanned'}"
+
+    def tokens(self, *axes: str | int) -> jax.ShapeDtypeStruct:
+        """Tokens of such a shape; names are those of `sizes`."""
+        shape = tuple(self.sizes.get(axis, axis) for axis in axes)
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compiles everything twice and writes the report."""
+    args = results.arguments(__doc__, argv)
+    result = results.machine() | (QUICK_SIZES if args.quick else SIZES)
+    rows = []
+    for job in _jobs(quick=args.quick):
+        with tempfile.TemporaryDirectory() as folder:
+            cold, warm = (_in_a_process(job, folder) for _ in range(2))
+        rows.append({"program": job.name, "layers": job.layers, **cold, "cached": warm})
+        print(rows[-1], flush=True)
+    path = args.output / "compile_time"
+    result["programs"] = rows
+    results.write(path, result, _page(result))
+    _draw(rows, path)
+
+
+def _jobs(*, quick: bool) -> Iterator[Job]:
+    sizes = QUICK_SIZES if quick else SIZES
+    for layers in QUICK_LAYERS if quick else LAYERS:
+        backbone = dataclasses.replace(
+            random_models.backbone(quick=quick),
+            num_encoder_layers=layers,
+            num_decoder_layers=layers,
+        )
+        config = random_models.hint(backbone)
+        for program, unrolled in (
+            (TRAINING, False),
+            (TRAINING, True),
+            (DECODING, False),
+        ):
+            yield Job(program=program, config=config, sizes=sizes, unrolled=unrolled)
+
+
+def _in_a_process(job: Job, folder: str) -> dict[str, Any]:
+    """`compiled` in a process that knows nothing of earlier ones."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(compiled, job, folder).result()
+
+
+def compiled(job: Job, folder: str) -> dict[str, Any]:
+    """Compiles a program.
+
+    Args:
+        job: what to compile.
+        folder: of JAX's compilation cache.
+
+    Returns:
+        Seconds of tracing and compiling, bytes, and whether the cache had the program.
+    """
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    hits: list[str] = []
+    mesh = random_models.one_device()
+    with sharding.use(mesh), _layout(job):
+        lower = {TRAINING: _training, DECODING: _decoding}[job.program](job, mesh)
+        # From here on: shapes may have been computed before.
+        jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+        start = time.perf_counter()
+        lowered = lower()
+        traced = time.perf_counter()
+        done = lowered.compile()
+        ended = time.perf_counter()
+    memory = done.memory_analysis()
+    return {
+        "seconds_tracing": traced - start,
+        "seconds_compiling": ended - traced,
+        "bytes_temporary": memory.temp_size_in_bytes,
+        "bytes_at_once": memory.peak_memory_in_bytes,
+        "bytes_compiling": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "from_cache": HIT in hits,
+    }
+
+
+def _layout(job: Job) -> contextlib.AbstractContextManager[Any]:
+    """Scanned layers as they are, or one after the other."""
+    if not job.unrolled:
+        return contextlib.nullcontext()
+    unrolled = functools.partial(nn.scan, unroll=job.layers)
+    return mock.patch.object(nn, "scan", unrolled)
+
+
+def _training(job: Job, mesh: Mesh) -> Any:
+    """A function that traces a training step with Adafactor."""
+    recipe = Recipe(job.config, Adafactor(learning_rate=1e-3))
+    state = recipe.abstract(mesh)
+    targets = job.tokens("groups", "rows", "targets")
+    batch = {
+        "condition_tokens": job.tokens("groups", "condition"),
+        "encoder_tokens": job.tokens("groups", "rows", "inputs"),
+        "decoder_input_tokens": targets,
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": jax.ShapeDtypeStruct(targets.shape, jnp.float32),
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = step_lib.compiled(step_lib.make_step(recipe, dropout=False), state)
+    return lambda: step.lower(state, batch, key)
+
+
+def _decoding(job: Job, mesh: Mesh) -> Any:
+    """A function that traces greedy decoding of one task's inputs."""
+    config, length = job.config, job.sizes["targets"]
+    params = model.abstract_parameters(config).shapes
+    weights = jax.eval_shape(
+        functools.partial(steps.weights_of, config.backbone), params
+    )
+    rows = job.sizes["groups"] * job.sizes["rows"]
+    arguments = (
+        params,
+        weights,
+        job.tokens(1, rows, "inputs"),
+        model.abstract_state(config, job.sizes["condition"]),
+        Requests.of(Greedy(), length).full(1, rows),
+        Greedy().shape(length),
+    )
+    return lambda: Programs(config, mesh).generate.lower(*arguments)
+
+
+def _page(result: Mapping[str, Any]) -> Iterator[str]:
+    rows = result["groups"] * result["rows"]
+    yield "# Compile time and memory by number of layers\n"
+    yield (
+        f"`python -m benchmarks.compile_time` on {results.told(result)}: HINT on T5 v1.1 "
+        f"small with so many layers in each stack; a training step with Adafactor "
+        f"({result['groups']} conditions of {result['condition']} tokens x "
+        f"{result['rows']} rows, {result['inputs']} to {result['targets']} tokens), and "
+        f"greedy decoding ({rows} rows of one task, the same lengths). Every program in "
+        "a new process, with an empty compilation cache and with what that left there. "
+        "*At once* is all that the compiled program holds at its peak, *temporary* what "
+        "is neither argument nor result; *compiling* is the peak of the process that "
+        "compiles.\n"
+    )
+    yield "![seconds and memory by layers](compile_time.png)\n"
+    headers = ["program", "layers", "tracing", "compiling", "compiling, cached"]
+    headers += ["at once", "temporary", "compiling takes"]
+    yield from results.table(
+        headers,
+        [
+            (
+                row["program"],
+                row["layers"],
+                f"{row['seconds_tracing']:.1f} s",
+                f"{row['seconds_compiling']:.1f} s",
+                f"{row['cached']['seconds_compiling']:.1f} s",
+                _mib(row["bytes_at_once"]),
+                _mib(row["bytes_temporary"]),
+                _mib(row["bytes_compiling"]),
+            )
+            for row in sorted(result["programs"], key=lambda row: row["program"])
+        ],
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+    """Seconds from nothing and from the cache, and memory, by layers."""
+    programs = list(dict.fromkeys(row["program"] for row in rows))
+    with results.picture(path, 9, 3.6) as figure:
+        left, right = figure.subplots(1, 2)
+        for name, colour in zip(programs, results.COLOURS, strict=False):
+            own = [row for row in rows if row["program"] == name]
+            layers = [row["layers"] for row in own]
+            cold = [row["seconds_tracing"] + row["seconds_compiling"] for row in own]
+            warm = [
+                row["cached"]["seconds_tracing"] + row["cached"]["seconds_compiling"]
+                for row in own
+            ]
+            memory = [row["bytes_at_once"] / 2**20 for row in own]
+            left.plot(layers, cold, "o-", color=colour, label=name)
+            left.plot(layers, warm, "o:", color=colour, label=f"{name}, cached")
+            right.plot(layers, memory, "o-", color=colour, label=name)
+        left.set(xlabel="layers per stack", ylabel="seconds to trace and compile")
+        right.set(
+            xlabel="layers per stack", ylabel="MiB that the program holds at once"
+        )
+        for axes in (left, right):
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.25)
+            axes.legend(frameon=False)
+
+
+if __name__ == "__main__":
+    main()
