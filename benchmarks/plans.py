@@ -15,8 +15,9 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+
+from benchmarks import plans_report
 
 ROOT = pathlib.Path(__file__).parents[1]
 PLANS = ROOT / "out" / "plans"
@@ -142,78 +143,6 @@ def _plan(
     return Plan(name="-".join(filter(None, (method, size, name, label))), flags=flags)
 
 
-def report(found: Sequence[dict[str, Any]]) -> str:
-    """Markdown of finished plans."""
-    lines = [
-        "# Plans",
-        "",
-        "`python -m benchmarks.plans`: what `hyperx plan` finds for batches of 1024 "
-        "rows, condition 1024, inputs 1024, targets 256 tokens, bfloat16, every layer "
-        "rematerialised; `decode` is evaluation, adaptation and decoding together. "
-        "GiB are those of one chip: what lies there (parameters, "
-        "optimizer state, batch), what the compiler needs at once, and what a program "
-        "may have. FLOPs are matrix products of one chip and step, loops included; "
-        "collectives are the compiler's, the bodies of loops once. Compiled without "
-        "TPUs: nothing here is a speed.",
-        "",
-        "| plan | slice | mesh | conditions x rows | lies there | at once | may have "
-        "| | TFLOPs | collectives | compiled in |",
-        "|---|---|---|---|--:|--:|--:|---|--:|--:|--:|",
-    ]
-    return "\n".join([*lines, *map(_row, found), ""])
-
-
-def _row(one: dict[str, Any]) -> str:
-    programs = one["programs"]
-    last = programs[-1]
-    mesh = " ".join(f"{k} {v}" for k, v in one["mesh"].items() if v > 1)
-    moved = sum(c["bytes"] for p in programs for c in p["collectives"].values())
-    parts = one["micro_batches"] or 1
-    cells = (
-        one["name"],
-        one["topology"],
-        mesh,
-        f"{one['groups']} x {one['rows']}" + (f", {parts} parts" if parts > 1 else ""),
-        _gib(sum(last["arguments"].values())),
-        "?" if last["peak"] is None else _gib(max(p["peak"] for p in programs)),
-        _gib(one["hbm"]),
-        "fits" if one["fits"] else "**too large**",
-        f"{sum(p['flops'] for p in programs) / one['chips'] / 1e12:.1f}",
-        f"{moved / 2**30:.2f} GiB" if one["fits"] else "",
-        f"{sum(p['seconds']['compile'] for p in programs):.0f} s",
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def picture(found: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-    """Bars of memory needed beside what a chip has."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    told = [one for one in found if one["programs"][-1]["peak"] is not None]
-    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.28 * len(told)))
-    for place, one in enumerate(reversed(told)):
-        hbm, last = one["hbm"] / 2**30, one["programs"][-1]
-        peak = max(p["peak"] for p in one["programs"]) / 2**30
-        there = sum(last["arguments"].values()) / 2**30
-        axes.barh(place, hbm, color="0.92", edgecolor="0.7")
-        axes.barh(
-            place, peak, color="tab:blue" if one["fits"] else "tab:red", height=0.5
-        )
-        axes.barh(place, there, color="0.25", height=0.2)
-    names = [f"{one['name']} ({one['topology']})" for one in reversed(told)]
-    axes.set_yticks(range(len(told)), names, fontsize=7)
-    axes.set_xlabel("GiB per chip: needed at once (blue), lying there (black), usable")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="a regular expression of names")
@@ -231,9 +160,9 @@ def main() -> None:
     found = [json.loads(p.path.read_text()) for p in plans() if p.path.exists()]
     if found and not args.list:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.with_suffix(".md").write_text(report(found))
+        RESULTS.with_suffix(".md").write_text(plans_report.markdown(found))
         RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-        picture(found, RESULTS.with_suffix(".png"))
+        plans_report.picture(found, RESULTS.with_suffix(".png"))
 
 
 if __name__ == "__main__":
