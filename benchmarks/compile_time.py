@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
-import pathlib
 import resource
 import tempfile
 import time
@@ -28,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from benchmarks import random_models, results
+from benchmarks import compile_time_report, random_models, results
 from hyperx import model, sharding
 from hyperx.backbone import steps
 from hyperx.inference.decoding import Greedy, Requests
@@ -89,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(rows[-1], flush=True)
     path = args.output / "compile_time"
     result["programs"] = rows
-    results.write(path, result, _page(result))
-    _draw(rows, path)
+    results.write(path, result, compile_time_report.page(result))
+    compile_time_report.draw(rows, path)
 
 
 def _jobs(*, quick: bool) -> Iterator[Job]:
@@ -193,72 +192,6 @@ def _decoding(job: Job, mesh: Mesh) -> Any:
         Greedy().shape(length),
     )
     return lambda: Programs(config, mesh).generate.lower(*arguments)
-
-
-def _page(result: Mapping[str, Any]) -> Iterator[str]:
-    rows = result["groups"] * result["rows"]
-    yield "# Compile time and memory by number of layers\n"
-    yield (
-        f"`python -m benchmarks.compile_time` on {results.told(result)}: HINT on T5 v1.1 "
-        f"small with so many layers in each stack; a training step with Adafactor "
-        f"({result['groups']} conditions of {result['condition']} tokens x "
-        f"{result['rows']} rows, {result['inputs']} to {result['targets']} tokens), and "
-        f"greedy decoding ({rows} rows of one task, the same lengths). Every program in "
-        "a new process, with an empty compilation cache and with what that left there. "
-        "*At once* is all that the compiled program holds at its peak, *temporary* what "
-        "is neither argument nor result; *compiling* is the peak of the process that "
-        "compiles.\n"
-    )
-    yield "![seconds and memory by layers](compile_time.png)\n"
-    headers = ["program", "layers", "tracing", "compiling", "compiling, cached"]
-    headers += ["at once", "temporary", "compiling takes"]
-    yield from results.table(
-        headers,
-        [
-            (
-                row["program"],
-                row["layers"],
-                f"{row['seconds_tracing']:.1f} s",
-                f"{row['seconds_compiling']:.1f} s",
-                f"{row['cached']['seconds_compiling']:.1f} s",
-                _mib(row["bytes_at_once"]),
-                _mib(row["bytes_temporary"]),
-                _mib(row["bytes_compiling"]),
-            )
-            for row in sorted(result["programs"], key=lambda row: row["program"])
-        ],
-    )
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
-
-
-def _draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
-    """Seconds from nothing and from the cache, and memory, by layers."""
-    programs = list(dict.fromkeys(row["program"] for row in rows))
-    with results.picture(path, 9, 3.6) as figure:
-        left, right = figure.subplots(1, 2)
-        for name, colour in zip(programs, results.COLOURS, strict=False):
-            own = [row for row in rows if row["program"] == name]
-            layers = [row["layers"] for row in own]
-            cold = [row["seconds_tracing"] + row["seconds_compiling"] for row in own]
-            warm = [
-                row["cached"]["seconds_tracing"] + row["cached"]["seconds_compiling"]
-                for row in own
-            ]
-            memory = [row["bytes_at_once"] / 2**20 for row in own]
-            left.plot(layers, cold, "o-", color=colour, label=name)
-            left.plot(layers, warm, "o:", color=colour, label=f"{name}, cached")
-            right.plot(layers, memory, "o-", color=colour, label=name)
-        left.set(xlabel="layers per stack", ylabel="seconds to trace and compile")
-        right.set(
-            xlabel="layers per stack", ylabel="MiB that the program holds at once"
-        )
-        for axes in (left, right):
-            axes.set_ylim(bottom=0)
-            axes.grid(alpha=0.25)
-            axes.legend(frameon=False)
 
 
 if __name__ == "__main__":

@@ -168,10 +168,9 @@ def _page(result: Mapping[str, Any]) -> Iterator[str]:
         f"`python -m benchmarks.mixed_tasks` on {results.told(result)}: {rows} "
         f"requests of 1 to {rows} tasks, out of a bank of {bank['states']}; condition "
         f"{result['condition']}, inputs {result['inputs']}, outputs "
-        f"{result['targets']} tokens, greedy. Medians of {result['rounds']} interleaved "
-        "rounds with other tasks in each; ratios are taken within a round, their range "
-        "is in brackets. "
-        "Joining states is part of a batch.\n"
+        f"{result['targets']} tokens, greedy. Medians of {result['rounds']} "
+        "interleaved rounds with other tasks in each; ratios are taken within a "
+        "round, their range is in brackets. Joining states is part of a batch.\n"
     )
     yield "![seconds by tasks](mixed_tasks.png)\n"
     yield (

@@ -1,5 +1,6 @@
 """Models of published sizes with random weights that never end an output."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 from hyperx import model, sharding
 from hyperx.backbone.t5 import EOS, PAD
 from hyperx.config import T5Config, t5_1_1
+from hyperx.data import startup
 from hyperx.methods.hint import Hint
 from hyperx.model import ModelConfig
 
@@ -44,6 +46,20 @@ def parameters(config: ModelConfig, mesh: Mesh) -> dict[str, Any]:
 
     with sharding.use(mesh):
         return jax.jit(initial)(jax.random.key(0))
+
+
+def save(
+    config: ModelConfig, folder: pathlib.Path, feature_lengths: Mapping[str, int]
+) -> None:
+    """Writes a model of bytes with random weights, as `hyperx serve` takes it."""
+    startup.prepare_tensorflow()
+    from hyperx.checkpoints import description
+    from hyperx.checkpoints.store import Store
+    from hyperx.runs import models
+
+    with Store(folder / models.CHECKPOINTS) as store:
+        store.save(0, {"params": parameters(config, one_device())})
+    description.write(folder, models.describe(config, "bytes", feature_lengths))
 
 
 def random_tokens(config: ModelConfig, *shape: int, seed: int) -> np.ndarray:

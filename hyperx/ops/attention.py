@@ -79,13 +79,33 @@ def attend(
     """
     scores = [_scores(query, segment) for segment in segments]
     joined = scores[0] if len(scores) == 1 else jnp.concatenate(scores, axis=-1)
-    weights = dropout(jax.nn.softmax(joined, axis=-1).astype(query.dtype))
+    weights = dropout(softmax(joined).astype(query.dtype))
     out, start = 0.0, 0
     for segment, score in zip(segments, scores, strict=True):
         part = jax.lax.slice_in_dim(weights, start, start + score.shape[-1], axis=-1)
-        out = out + jnp.einsum(f"GRHTS,{segment.axes}->GRTHK", part, segment.value)
+        # Heads first, as in the weights: else XLA may rearrange those, not the result.
+        out = out + jnp.einsum(f"GRHTS,{segment.axes}->GRHTK", part, segment.value)
         start += score.shape[-1]
-    return out
+    return jnp.swapaxes(out, 2, 3)
+
+
+@jax.custom_jvp
+def softmax(scores: jax.Array) -> jax.Array:
+    """Softmax over the last axis, differentiated by its result alone.
+
+    Derivatives of its parts would read, and for the backward pass keep, exponentials
+    and their sums besides.
+    """
+    return jax.nn.softmax(scores, axis=-1)
+
+
+@softmax.defjvp
+def _softmax_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    weights, (change,) = softmax(*primals), tangents
+    mean = jnp.sum(weights * change, axis=-1, keepdims=True)
+    return weights, weights * (change - mean)
 
 
 def _scores(query: jax.Array, segment: Segment) -> jax.Array:

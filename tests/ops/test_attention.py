@@ -98,3 +98,13 @@ def test_where_positions_lie_changes_nothing(query, own):
         attention.attend(query, (shared, own)),
         atol=1e-6,
     )
+
+
+def test_softmax_has_the_derivatives_of_its_parts():
+    scores, change = normal(0, 3, 7), normal(1, 3, 7)
+    for derivative in (jax.jvp, lambda f, x, t: jax.vjp(f, *x)[1](*t)):
+        got = derivative(attention.softmax, (scores,), (change,))
+        expected = derivative(jax.nn.softmax, (scores,), (change,))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, expected
+        )

@@ -101,6 +101,29 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(got, np.log(4 / 3) + 0.1 * np.log(4) ** 2, rtol=1e-6)
 
 
+def test_predicted_is_what_argmax_tells():
+    # Few different logits, so that many of the largest are equal.
+    logits = jax.random.randint(jax.random.key(0), (2, 3, 50, 5), 0, 3).astype(float)
+    targets = jax.random.randint(jax.random.key(1), (2, 3, 50), 0, 5)
+    expected = jnp.argmax(logits, axis=-1) == targets
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(losses.predicted(logits, targets), expected)
+
+
+def test_product_and_its_gradients_by_einsum():
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
+    kernel = jax.random.normal(jax.random.key(1), (5, 6))
+    change = jax.random.normal(jax.random.key(2), (2, 3, 4, 6))
+    got, gradients = jax.vjp(projections.product, x, kernel)
+    np.testing.assert_allclose(got, jnp.einsum("GRTi,io->GRTo", x, kernel), rtol=1e-5)
+    expected = (
+        jnp.einsum("GRTo,io->GRTi", change, kernel),
+        jnp.einsum("GRTi,GRTo->io", x, change),
+    )
+    for one, other in zip(gradients(change), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_sequence_log_probability_counts_weighted_tokens():
     logits = jnp.zeros((1, 1, 3, 4))
     weights = jnp.array([[[1.0, 1.0, 0.0]]])

@@ -1,0 +1,45 @@
+"""The benchmark of compile time at the smallest size."""
+
+import dataclasses
+import json
+
+import pytest
+from conftest import TINY, tiny_hint
+
+from benchmarks import compile_time, random_models
+from hyperx import sharding
+
+
+def job(program, *, layers=1, unrolled=False):
+    backbone = dataclasses.replace(
+        TINY, num_encoder_layers=layers, num_decoder_layers=layers
+    )
+    return compile_time.Job(
+        program=program,
+        config=tiny_hint(backbone),
+        sizes=compile_time.QUICK_SIZES,
+        unrolled=unrolled,
+    )
+
+
+def test_the_second_process_finds_what_the_first_has_compiled(tmp_path, monkeypatch):
+    jobs = [job(compile_time.DECODING, layers=layers) for layers in (1, 2)]
+    monkeypatch.setattr(compile_time, "_jobs", lambda quick: jobs)
+    compile_time.main(["--quick", f"--output={tmp_path}"])
+    found = json.loads((tmp_path / "compile_time.json").read_text())["programs"]
+    assert [row["layers"] for row in found] == [1, 2]
+    for row in found:
+        assert not row["from_cache"]
+        assert row["cached"]["from_cache"]
+        assert row["bytes_at_once"] == row["cached"]["bytes_at_once"] > 0
+    assert found[1]["bytes_at_once"] > found[0]["bytes_at_once"]
+    assert (tmp_path / "compile_time.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_unrolled_layers_are_no_loop(unrolled):
+    mesh = random_models.one_device()
+    own = job(compile_time.TRAINING, layers=2, unrolled=unrolled)
+    with sharding.use(mesh), compile_time._layout(own):
+        text = compile_time._training(own, mesh)().as_text()
+    assert ("stablehlo.while" in text) != unrolled
