@@ -29,11 +29,11 @@ class Pair:
     def __init__(self, folder: pathlib.Path, *, quick: bool) -> None:
         backbone = random_models.backbone(quick=quick)
         backbone = dataclasses.replace(backbone, remat="none")
-        self.quick, self._folder = quick, folder
+        self.quick, self._folder = quick, folder / "t5"
         self.config = ModelConfig(backbone=backbone, method=Plain(reads="inputs"))
         self.mesh = random_models.one_device()
         self.params = random_models.parameters(self.config, self.mesh)
-        writing.write(folder, backbone, self.params)
+        writing.write(self._folder, backbone, self.params)
 
     def theirs(self) -> transformers.T5ForConditionalGeneration:
         """A model of transformers with the same weights."""

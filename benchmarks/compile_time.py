@@ -17,7 +17,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from unittest import mock
@@ -42,6 +42,8 @@ SIZES = dict(groups=2, rows=4, condition=128, inputs=256, targets=64)
 QUICK_SIZES = dict(groups=2, rows=2, condition=8, inputs=8, targets=8)
 TRAINING, DECODING = "training step", "decoding"
 HIT = "/jax/compilation_cache/cache_hits"
+
+Lower = Callable[[], jax.stages.Lowered]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,26 +130,30 @@ def compiled(job: Job, folder: str) -> dict[str, Any]:
     """
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    hits: list[str] = []
-    mesh = random_models.one_device()
-    with sharding.use(mesh), _layout(job):
-        lower = {TRAINING: _training, DECODING: _decoding}[job.program](job, mesh)
-        # From here on: shapes may have been computed before.
-        jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
-        start = time.perf_counter()
-        lowered = lower()
-        traced = time.perf_counter()
+    mesh, hits = random_models.one_device(), []
+    lowered, tracing = traced(job, mesh)
+    jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+    start = time.perf_counter()
+    with sharding.use(mesh):
         done = lowered.compile()
-        ended = time.perf_counter()
+    compiling = time.perf_counter() - start
     memory = done.memory_analysis()
     return {
-        "seconds_tracing": traced - start,
-        "seconds_compiling": ended - traced,
+        "seconds_tracing": tracing,
+        "seconds_compiling": compiling,
         "bytes_temporary": memory.temp_size_in_bytes,
         "bytes_at_once": memory.peak_memory_in_bytes,
         "bytes_compiling": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "from_cache": HIT in hits,
     }
+
+
+def traced(job: Job, mesh: Mesh) -> tuple[jax.stages.Lowered, float]:
+    """A program as it goes to the compiler, and the seconds that took."""
+    with sharding.use(mesh), _layout(job):
+        lower = {TRAINING: _training, DECODING: _decoding}[job.program](job, mesh)
+        start = time.perf_counter()
+        return lower(), time.perf_counter() - start
 
 
 def _layout(job: Job) -> contextlib.AbstractContextManager[Any]:
@@ -158,7 +164,7 @@ def _layout(job: Job) -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(nn, "scan", unrolled)
 
 
-def _training(job: Job, mesh: Mesh) -> Any:
+def _training(job: Job, mesh: Mesh) -> Lower:
     """A function that traces a training step with Adafactor."""
     recipe = Recipe(job.config, Adafactor(learning_rate=1e-3))
     state = recipe.abstract(mesh)
@@ -175,7 +181,7 @@ def _training(job: Job, mesh: Mesh) -> Any:
     return lambda: step.lower(state, batch, key)
 
 
-def _decoding(job: Job, mesh: Mesh) -> Any:
+def _decoding(job: Job, mesh: Mesh) -> Lower:
     """A function that traces greedy decoding of one task's inputs."""
     config, length = job.config, job.sizes["targets"]
     params = model.abstract_parameters(config).shapes
