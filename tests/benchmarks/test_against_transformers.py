@@ -1,0 +1,34 @@
+"""The benchmark against transformers at the smallest size: equalities, not speeds."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from benchmarks import against_transformers  # noqa: E402
+from benchmarks.against_transformers_pair import (  # noqa: E402
+    OURS,
+    THEIRS,
+    Part,
+    Side,
+)
+
+
+def test_a_quick_run_takes_equal_steps_and_writes_a_report(tmp_path):
+    against_transformers.main(["--quick", "--rounds=2", f"--output={tmp_path}"])
+    found = json.loads((tmp_path / "against_transformers.json").read_text())
+    step = found["parts"][0]
+    assert step["part"] == "training step"
+    for seconds in (step["seconds"], step["processor_seconds"]):
+        assert {name: len(own) for name, own in seconds.items()} == {OURS: 2, THEIRS: 2}
+    assert "training step" in (tmp_path / "against_transformers.md").read_text()
+    assert (tmp_path / "against_transformers.png").stat().st_size > 1000
+
+
+def test_what_differs_is_not_compared():
+    sides = {OURS: Side(lambda: 1.0), THEIRS: Side(lambda: 2.0)}
+    part = Part("sum", "1 and 1", sides, lambda one, other: one == other, 1.0)
+    with pytest.raises(RuntimeError, match="the same sum of both, got 1.0 and 2.0"):
+        against_transformers.measured(part, 1)
