@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from benchmarks import against_transformers  # noqa: E402
-from benchmarks.against_transformers_pair import (  # noqa: E402
+from benchmarks import against_transformers
+from benchmarks.against_transformers_pair import (
     OURS,
     THEIRS,
     Part,
