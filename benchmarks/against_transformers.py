@@ -17,12 +17,17 @@ from typing import Any
 import torch
 import transformers
 
+from benchmarks import against_transformers_decoding as decoding
 from benchmarks import against_transformers_training as training
 from benchmarks import results
 from benchmarks.against_transformers_pair import OURS, THEIRS, Pair, Part
 
-PARTS: tuple[Callable[[Pair], Part], ...] = (training.part,)
-WARM_UP = 3
+PARTS: tuple[Callable[[Pair], Part], ...] = (
+    decoding.greedy,
+    decoding.beam,
+    training.part,
+)
+WARM_UP = 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:

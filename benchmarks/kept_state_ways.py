@@ -41,7 +41,7 @@ class Way:
 
 def kept_state(config: ModelConfig, params: Params, use: Use) -> Way:
     """The condition is read once, and its state serves all inputs."""
-    adapt, generate = _programs(config, params, use)
+    adapt, generate = programs(config, params, use)
     return Way(generate, lambda condition: adapt(condition[None]))
 
 
@@ -49,7 +49,7 @@ def concatenation(config: ModelConfig, params: Params, use: Use) -> Way:
     """A plain T5 with the same backbone reads the condition before every input."""
     plain = dataclasses.replace(config, method=Plain(reads="prompt"))
     shared = {name: own for name, own in params.items() if name != "hypernetwork"}
-    adapt, generate = _programs(plain, shared, use)
+    adapt, generate = programs(plain, shared, use)
     nothing = adapt(None)
 
     def serve(inputs: np.ndarray, condition: np.ndarray, limit: int) -> jax.Array:
@@ -83,7 +83,7 @@ KEPT, CONCATENATION, REFERENCE = "kept state", "concatenation", "reference mode"
 WAYS = {KEPT: kept_state, CONCATENATION: concatenation, REFERENCE: reference}
 
 
-def _programs(
+def programs(
     config: ModelConfig, params: Params, use: Use
 ) -> tuple[Callable[..., TaskState], Callable[..., jax.Array]]:
     """What hyperx compiles: to read conditions, and to decode under a state."""
