@@ -22,8 +22,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import toyworld_runs
-from benchmarks.toyworld_entries import ENTRIES
+from benchmarks.toyworld.entries import ENTRIES
+from benchmarks.toyworld.runs import finish, folder_of
 from hyperx.data import startup
 from hyperx.data.toyworld import world as toyworld
 from hyperx.inference import starts
@@ -53,8 +53,8 @@ def main() -> None:
     args = parser.parse_args()
     startup.prepare_tensorflow()
     entry = next(entry for entry in ENTRIES if entry.name == "HyperT5-LoRA")
-    toyworld_runs.finish(entry, 0, args.output)
-    predictor = models.load(toyworld_runs.folder_of(entry, 0, args.output))
+    finish(entry, 0, args.output)
+    predictor = models.load(folder_of(entry, 0, args.output))
     curves = _curves(predictor, args.tasks)
     best = {name: _best_rate(runs) for name, runs in curves.items()}
     chosen = {name: curves[name][rate] for name, rate in best.items()}

@@ -8,6 +8,7 @@ at every turn. Writes `docs/results/mixed_tasks.{md,json,png}`.
 """
 
 import functools
+import pathlib
 import statistics
 import tempfile
 import time
@@ -206,7 +207,7 @@ def _rate(rows: int, seconds: Sequence[float]) -> str:
     return f"{rows / statistics.median(seconds):.1f}"
 
 
-def _draw(mixes: Sequence[Mapping[str, Any]], path: Any) -> None:
+def _draw(mixes: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
     """Seconds of requests, in both ways."""
     with results.picture(path, 5, 3.2) as figure:
         axes = figure.subplots()

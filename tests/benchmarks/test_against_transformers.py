@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from benchmarks import against_transformers
-from benchmarks.against_transformers_pair import OURS, THEIRS, Part, Side
+from benchmarks.against_transformers import __main__ as against_transformers
+from benchmarks.against_transformers.pair import OURS, THEIRS, Part, Side
 
 
 def test_a_quick_run_computes_the_same_and_writes_a_report(tmp_path):

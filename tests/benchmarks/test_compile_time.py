@@ -6,14 +6,16 @@ import json
 import pytest
 from conftest import TINY, tiny_hint
 
-from benchmarks import compile_time, random_models
+from benchmarks import random_models
+from benchmarks.compile_time import __main__ as compile_time
+from benchmarks.compile_time import programs
 
 
 def job(program, *, layers=1, unrolled=False):
     backbone = dataclasses.replace(
         TINY, num_encoder_layers=layers, num_decoder_layers=layers
     )
-    return compile_time.Job(
+    return programs.Job(
         program=program,
         config=tiny_hint(backbone),
         sizes=compile_time.QUICK_SIZES,
@@ -22,7 +24,7 @@ def job(program, *, layers=1, unrolled=False):
 
 
 def test_the_second_process_finds_what_the_first_has_compiled(tmp_path, monkeypatch):
-    jobs = [job(compile_time.DECODING, layers=layers) for layers in (1, 2)]
+    jobs = [job(programs.DECODING, layers=layers) for layers in (1, 2)]
     monkeypatch.setattr(compile_time, "_jobs", lambda quick: jobs)
     compile_time.main(["--quick", f"--output={tmp_path}"])
     found = json.loads((tmp_path / "compile_time.json").read_text())["programs"]
@@ -38,8 +40,8 @@ def test_the_second_process_finds_what_the_first_has_compiled(tmp_path, monkeypa
 @pytest.mark.parametrize("unrolled", [False, True])
 def test_unrolled_layers_are_no_loop(unrolled):
     mesh = random_models.one_device()
-    own = job(compile_time.TRAINING, layers=2, unrolled=unrolled)
-    lowered, seconds = compile_time.traced(own, mesh)
+    own = job(programs.TRAINING, layers=2, unrolled=unrolled)
+    lowered, seconds = programs.traced(own, mesh)
     text = lowered.as_text()
     assert ("stablehlo.while" in text) != unrolled
     assert seconds > 0

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from benchmarks import kept_state, random_models
-from benchmarks.kept_state_ways import CONCATENATION, KEPT, REFERENCE
+from benchmarks import random_models
+from benchmarks.kept_state import __main__ as kept_state
+from benchmarks.kept_state.ways import CONCATENATION, KEPT, REFERENCE
 from hyperx.costs import alternatives
 from hyperx.costs.stages import Use
 

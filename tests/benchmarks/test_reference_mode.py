@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY, initial_params, tiny_hint
 
-from benchmarks import reference_mode
+from benchmarks.kept_state import reference_mode
 from hyperx.inference.decoding import Beam, Greedy, Requests
 from hyperx.inference.predictor import Predictor
 

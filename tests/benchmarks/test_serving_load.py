@@ -12,7 +12,9 @@ from conftest import tiny_hint
 from letters_model import predictor
 
 import hyperx
-from benchmarks import random_models, serving, serving_load
+from benchmarks import random_models
+from benchmarks.serving import __main__ as serving
+from benchmarks.serving import loads
 from hyperx.serve import server
 from hyperx.serve.service import Service
 from hyperx.serve.settings import Settings
@@ -59,9 +61,9 @@ def test_a_small_run_writes_a_report(url, tmp_path, monkeypatch):
 
 
 def test_clients_that_wait_and_requests_at_a_rate_are_answered(url):
-    ids, seconds = serving_load.register(url, 3, 8)
+    ids, seconds = loads.register(url, 3, 8)
     assert len(set(ids)) == len(seconds) == 3
-    load = serving_load.Load(url, ids, letters=7, new_tokens=2)
+    load = loads.Load(url, ids, letters=7, new_tokens=2)
     waiting = load.waiting(clients=2, seconds=0.5)
     assert len(waiting.seconds) >= 2
     # None of the clients ever had two requests open.
@@ -72,8 +74,8 @@ def test_clients_that_wait_and_requests_at_a_rate_are_answered(url):
 
 
 def test_refusals_are_counted(url):
-    ids, _ = serving_load.register(url, 1, 8)
-    too_long = serving_load.Load(url, ids, letters=7, new_tokens=99)
+    ids, _ = loads.register(url, 1, 8)
+    too_long = loads.Load(url, ids, letters=7, new_tokens=99)
     answers = too_long.steady(rate=40, seconds=0.3)
     assert answers.refused > 0
     assert answers.seconds == []

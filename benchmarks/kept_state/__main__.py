@@ -4,7 +4,7 @@
 
 HINT on T5 v1.1 small with random weights. The condition is read once and its state
 kept; or a plain T5 reads it before every input; or every row does what the published
-code of HINT does (`benchmarks.reference_mode`). The ways take turns, and ratios are
+code of HINT does (`reference_mode`). The ways take turns, and ratios are
 taken within a round. Beside them stand those of operations (`hyperx cost`).
 Writes `docs/results/kept_state.{md,json,png}`.
 """
@@ -18,8 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import kept_state_report, random_models, results
-from benchmarks.kept_state_ways import (
+from benchmarks import random_models, results
+from benchmarks.kept_state import report
+from benchmarks.kept_state.ways import (
     CONCATENATION,
     KEPT,
     REFERENCE,
@@ -129,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.output / "kept_state"
     found = [] if args.quick else goals(cases)
     result = about | {"goals": found, "cases": cases}
-    results.write(path, result, kept_state_report.page(result))
-    kept_state_report.draw(cases, EXAMPLES, path)
+    results.write(path, result, report.page(result))
+    report.draw(cases, EXAMPLES, path)
 
 
 def measured(

@@ -1,24 +1,11 @@
-"""What compiling takes by number of layers, and the memory of what is compiled.
-
-    python -m benchmarks.compile_time
-
-A training step and greedy decoding of HINT on T5 v1.1 small with 2 to 24 layers in each
-stack. Layers are scanned, as hyperx has them; for comparison the training step also
-with all layers unrolled. (A decoding step has its layers one by one; there is no other
-form of it.) Each program is compiled in a process of its own and again in another one,
-which finds it in JAX's compilation cache. Nothing is run, and no parameters are made.
-Writes `docs/results/compile_time.{md,json,png}`.
-"""
+"""Programs as they are compiled in a process that knows nothing of earlier ones."""
 
 import contextlib
 import dataclasses
 import functools
-import multiprocessing
 import resource
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
 
@@ -27,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from benchmarks import compile_time_report, random_models, results
+from benchmarks import random_models
 from hyperx import model, sharding
 from hyperx.backbone import steps
 from hyperx.inference.decoding import Greedy, Requests
@@ -37,9 +24,6 @@ from hyperx.optim.adafactor import Adafactor
 from hyperx.runs import step as step_lib
 from hyperx.runs.state import Recipe
 
-LAYERS, QUICK_LAYERS = (2, 6, 12, 24), (1, 2)
-SIZES = dict(groups=2, rows=4, condition=128, inputs=256, targets=64)
-QUICK_SIZES = dict(groups=2, rows=2, condition=8, inputs=8, targets=8)
 TRAINING, DECODING = "training step", "decoding"
 HIT = "/jax/compilation_cache/cache_hits"
 
@@ -76,46 +60,6 @@ class Job:
         """Tokens of such a shape; names are those of `sizes`."""
         shape = tuple(self.sizes.get(axis, axis) for axis in axes)
         return jax.ShapeDtypeStruct(shape, jnp.int32)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Compiles everything twice and writes the report."""
-    args = results.arguments(__doc__, argv)
-    result = results.machine() | (QUICK_SIZES if args.quick else SIZES)
-    rows = []
-    for job in _jobs(quick=args.quick):
-        with tempfile.TemporaryDirectory() as folder:
-            cold, warm = (_in_a_process(job, folder) for _ in range(2))
-        rows.append({"program": job.name, "layers": job.layers, **cold, "cached": warm})
-        print(rows[-1], flush=True)
-    path = args.output / "compile_time"
-    result["programs"] = rows
-    results.write(path, result, compile_time_report.page(result))
-    compile_time_report.draw(rows, path)
-
-
-def _jobs(*, quick: bool) -> Iterator[Job]:
-    sizes = QUICK_SIZES if quick else SIZES
-    for layers in QUICK_LAYERS if quick else LAYERS:
-        backbone = dataclasses.replace(
-            random_models.backbone(quick=quick),
-            num_encoder_layers=layers,
-            num_decoder_layers=layers,
-        )
-        config = random_models.hint(backbone)
-        for program, unrolled in (
-            (TRAINING, False),
-            (TRAINING, True),
-            (DECODING, False),
-        ):
-            yield Job(program=program, config=config, sizes=sizes, unrolled=unrolled)
-
-
-def _in_a_process(job: Job, folder: str) -> dict[str, Any]:
-    """`compiled` in a process that knows nothing of earlier ones."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(compiled, job, folder).result()
 
 
 def compiled(job: Job, folder: str) -> dict[str, Any]:
@@ -198,7 +142,3 @@ def _decoding(job: Job, mesh: Mesh) -> Lower:
         Greedy().shape(length),
     )
     return lambda: Programs(config, mesh).generate.lower(*arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.against_transformers_pair import OURS, THEIRS, Pair, Part, Side
-from benchmarks.kept_state_ways import programs
+from benchmarks.against_transformers.pair import OURS, THEIRS, Pair, Part, Side
+from benchmarks.kept_state.ways import programs
 from benchmarks.random_models import random_tokens
 from hyperx.costs.stages import Use
 

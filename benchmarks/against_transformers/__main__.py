@@ -17,10 +17,9 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks import against_transformers_decoding as decoding
-from benchmarks import against_transformers_training as training
 from benchmarks import results
-from benchmarks.against_transformers_pair import OURS, THEIRS, Pair, Part
+from benchmarks.against_transformers import decoding, training
+from benchmarks.against_transformers.pair import OURS, THEIRS, Pair, Part
 
 PARTS: tuple[Callable[[Pair], Part], ...] = (
     decoding.greedy,

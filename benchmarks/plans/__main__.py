@@ -17,9 +17,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from benchmarks import plans_report
+from benchmarks.plans import report
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 PLANS = ROOT / "out" / "plans"
 RESULTS = ROOT / "docs" / "results" / "plans"
 
@@ -160,9 +160,9 @@ def main() -> None:
     found = [json.loads(p.path.read_text()) for p in plans() if p.path.exists()]
     if found and not args.list:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.with_suffix(".md").write_text(plans_report.markdown(found))
+        RESULTS.with_suffix(".md").write_text(report.markdown(found))
         RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-        plans_report.picture(found, RESULTS.with_suffix(".png"))
+        report.picture(found, RESULTS.with_suffix(".png"))
 
 
 if __name__ == "__main__":

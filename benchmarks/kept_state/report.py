@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from benchmarks import results
-from benchmarks.kept_state_ways import CONCATENATION, KEPT, REFERENCE, WAYS
+from benchmarks.kept_state.ways import CONCATENATION, KEPT, REFERENCE, WAYS
 
 _COLOUR = dict(zip(WAYS, results.COLOURS, strict=False))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from benchmarks.against_transformers_pair import OURS, THEIRS, Pair, Part, Side
+from benchmarks.against_transformers.pair import OURS, THEIRS, Pair, Part, Side
 from benchmarks.random_models import random_tokens
 from hyperx import sharding
 from hyperx.optim.optimizers import Adafactor

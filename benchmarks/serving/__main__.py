@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import random_models, results, serving_load
-from benchmarks.soak_server import Process
+from benchmarks import random_models, results
+from benchmarks.serving import loads
+from benchmarks.soak.server import Process
 
 SIZES = dict(condition=64, inputs=64, targets=16, clients=32, seconds=8)
 QUICK = dict(condition=16, inputs=8, targets=8, clients=4, seconds=1)
@@ -65,15 +66,15 @@ def _measured(
     url: str, sizes: Mapping[str, int], tasks: Sequence[int], rounds: int
 ) -> dict[str, Any]:
     """Turns of both kinds of load for every number of tasks."""
-    ids, registering = serving_load.register(url, max(tasks), sizes["condition"] - 1)
+    ids, registering = loads.register(url, max(tasks), sizes["condition"] - 1)
     seconds = sizes["seconds"]
 
-    def load(number: int, seed: int) -> serving_load.Load:
+    def load(number: int, seed: int) -> loads.Load:
         letters, length = sizes["inputs"] - 1, sizes["targets"]
-        return serving_load.Load(url, ids[:number], letters, length, seed)
+        return loads.Load(url, ids[:number], letters, length, seed)
 
     most: dict[int, list[float]] = {number: [] for number in tasks}
-    steady: dict[int, list[serving_load.Answers]] = {number: [] for number in tasks}
+    steady: dict[int, list[loads.Answers]] = {number: [] for number in tasks}
     refused = 0
     for turn in range(rounds):
         for number in tasks:
@@ -101,7 +102,7 @@ def _measured(
     }
 
 
-def _joined(turns: Sequence[serving_load.Answers]) -> list[float]:
+def _joined(turns: Sequence[loads.Answers]) -> list[float]:
     """Seconds of all requests, in order."""
     return sorted(round(one, 5) for turn in turns for one in turn.seconds)
 

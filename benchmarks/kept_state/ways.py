@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import random_models, reference_mode
+from benchmarks import random_models
+from benchmarks.kept_state import reference_mode
 from hyperx import sharding
 from hyperx.backbone import steps
 from hyperx.costs.stages import Use
@@ -60,7 +61,7 @@ def concatenation(config: ModelConfig, params: Params, use: Use) -> Way:
 
 
 def reference(config: ModelConfig, params: Params, use: Use) -> Way:
-    """Every row reads the condition; see `benchmarks.reference_mode`."""
+    """Every row reads the condition; see `benchmarks.kept_state.reference_mode`."""
     request, shape = _decoding(use)
     mesh = random_models.one_device()
     generate = jax.jit(

@@ -8,8 +8,8 @@ from benchmarks import results
 
 
 def page(result: Mapping[str, Any]) -> Iterator[str]:
-    rows = result["groups"] * result["rows"]
     """Lines of Markdown."""
+    rows = result["groups"] * result["rows"]
     yield "# Compile time and memory by number of layers\n"
     yield (
         f"`python -m benchmarks.compile_time` on {results.told(result)}: HINT on T5 "

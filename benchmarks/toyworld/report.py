@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.toyworld_entries import SETTINGS
+from benchmarks.toyworld.entries import SETTINGS
 
 CONTROLS = ("matched", "shuffled", "empty")
 COLOURS = {"matched": "#2b6cb0", "shuffled": "#dd6b20", "empty": "#718096"}
@@ -48,7 +48,7 @@ def write(
     """Writes ``path.json``, ``path.md`` and ``path.png``.
 
     Args:
-        rows: of `benchmarks.toyworld_runs.finished`.
+        rows: of `benchmarks.toyworld.runs.finished`.
         about: ``command``, ``machine`` and ``jax``.
         path: of the files, without suffix.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.toyworld_entries import BACKBONES, ENTRIES, SETTINGS, Entry
+from benchmarks.toyworld.entries import BACKBONES, ENTRIES, SETTINGS, Entry
 from hyperx import costs, model
 from hyperx.data import controls
 from hyperx.optim import freezing

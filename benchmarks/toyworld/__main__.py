@@ -19,12 +19,12 @@ from concurrent import futures
 
 import jax
 
-from benchmarks import toyworld_report, toyworld_runs
-from benchmarks.toyworld_entries import BACKBONES, ENTRIES, Entry
+from benchmarks.toyworld import report, runs
+from benchmarks.toyworld.entries import BACKBONES, ENTRIES, Entry
 from hyperx.data import startup
 from hyperx.runs import progress
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _is_finished(entry: Entry, args: argparse.Namespace) -> bool:
-    read = functools.partial(toyworld_runs.read, entry, output=args.output)
+    read = functools.partial(runs.read, entry, output=args.output)
     return all(read(seed) is not None for seed in range(args.seeds))
 
 
@@ -88,14 +88,14 @@ def _run(name: str, output: pathlib.Path, seeds: int) -> None:
     startup.prepare_tensorflow()
     jax.config.update("jax_compilation_cache_dir", str(output / "compiled"))
     if name in BACKBONES:
-        toyworld_runs.backbone(name, output)
+        runs.backbone(name, output)
         return
     chosen = [entry for entry in ENTRIES if entry.name == name]
     if not chosen:
         names = ", ".join(entry.name for entry in ENTRIES)
         raise ValueError(f"expected --only to be one of {names}; got {name}")
     for seed in range(seeds):
-        result = toyworld_runs.finish(chosen[0], seed, output)
+        result = runs.finish(chosen[0], seed, output)
         print(f"{chosen[0].setting}: {name}, seed {seed}: {result['scores']}")
 
 
@@ -107,8 +107,8 @@ def _report(args: argparse.Namespace) -> None:
         "machine": f"{platform.machine()}, {args.jobs} runs at a time on {cores}",
         "jax": jax.__version__,
     }
-    rows = toyworld_runs.finished(args.output, args.seeds)
-    toyworld_report.write(rows, about, RESULTS / "toyworld")
+    rows = runs.finished(args.output, args.seeds)
+    report.write(rows, about, RESULTS / "toyworld")
     print(f"{len(rows)} methods: {RESULTS / 'toyworld.md'}")
 
 

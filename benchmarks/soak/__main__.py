@@ -20,10 +20,10 @@ import time
 
 import numpy as np
 
-from benchmarks.soak_clients import Clients, Expected
-from benchmarks.soak_server import Process
+from benchmarks.soak.clients import Clients, Expected
+from benchmarks.soak.server import Process
 
-RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "results"
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 # Growth of resident memory, from the second quarter of a server's life to the last,
 # that counts as none.
 FLAT = 0.03
