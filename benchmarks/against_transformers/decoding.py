@@ -3,20 +3,25 @@
 Encoding is part of it. Outputs of both are compared: tokens have to be the same.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from benchmarks.against_transformers.pair import OURS, THEIRS, Pair, Part, Side
+from benchmarks.against_transformers.pair import (
+    OURS,
+    QUICK_SIZE,
+    SIZE,
+    THEIRS,
+    Pair,
+    Part,
+    Side,
+    Size,
+)
 from benchmarks.kept_state.ways import programs
 from benchmarks.random_models import random_tokens
-from hyperx.costs.stages import Use
 
 GOAL = 1.0
-USE = Use(condition=0, inputs=256, targets=64, rows=8)
-QUICK_USE = Use(condition=0, inputs=16, targets=8, rows=2)
 
 
 def greedy(pair: Pair) -> Part:
@@ -30,27 +35,31 @@ def beam(pair: Pair) -> Part:
 
 
 def _part(pair: Pair, name: str, beams: int) -> Part:
-    use = dataclasses.replace(QUICK_USE if pair.quick else USE, beams=beams)
-    inputs = random_tokens(pair.config, use.rows, use.inputs, seed=0)
+    size = QUICK_SIZE if pair.quick else SIZE
+    inputs = random_tokens(pair.config, size.rows, size.inputs, seed=0)
     return Part(
         name=name,
-        sizes=f"batch {use.rows}, {use.inputs} to {use.targets} tokens",
+        sizes=f"batch {size.rows}, {size.inputs} to {size.targets} tokens",
         sides={
-            OURS: Side(_ours(pair, inputs, use)),
-            THEIRS: Side(_theirs(pair, inputs, use)),
+            OURS: Side(_ours(pair, inputs, size, beams)),
+            THEIRS: Side(_theirs(pair, inputs, size, beams)),
         },
         same=np.array_equal,
         goal=GOAL,
     )
 
 
-def _ours(pair: Pair, inputs: np.ndarray, use: Use) -> Callable[[], np.ndarray]:
-    adapt, generate = programs(pair.config, pair.params, use)
+def _ours(
+    pair: Pair, inputs: np.ndarray, size: Size, beams: int
+) -> Callable[[], np.ndarray]:
+    adapt, generate = programs(pair.config, pair.params, beams, size.targets)
     nothing = adapt(None)
-    return lambda: np.asarray(generate(inputs, nothing, use.targets))[:, 0]
+    return lambda: np.asarray(generate(inputs, nothing, size.targets))[:, 0]
 
 
-def _theirs(pair: Pair, inputs: np.ndarray, use: Use) -> Callable[[], np.ndarray]:
+def _theirs(
+    pair: Pair, inputs: np.ndarray, size: Size, beams: int
+) -> Callable[[], np.ndarray]:
     model = pair.theirs().eval()
     input_ids = torch.tensor(inputs).long()
     mask = torch.ones_like(input_ids)
@@ -61,9 +70,9 @@ def _theirs(pair: Pair, inputs: np.ndarray, use: Use) -> Callable[[], np.ndarray
             input_ids=input_ids,
             attention_mask=mask,
             do_sample=False,
-            num_beams=use.beams,
+            num_beams=beams,
             length_penalty=0.6,
-            max_new_tokens=use.targets,
+            max_new_tokens=size.targets,
         )
         return tokens[:, 1:].numpy()  # The first one only starts the decoder.
 

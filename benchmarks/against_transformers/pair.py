@@ -16,6 +16,18 @@ from hyperx.model import ModelConfig
 OURS, THEIRS = "hyperx", "transformers"
 
 
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Rows of a batch, and tokens of a row."""
+
+    rows: int
+    inputs: int
+    targets: int
+
+
+SIZE, QUICK_SIZE = Size(8, 256, 64), Size(2, 16, 8)
+
+
 class Pair:
     """Plain T5 v1.1 with random weights, in float32 and without dropout.
 

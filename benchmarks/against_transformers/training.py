@@ -5,7 +5,6 @@ relative to the size of parameters, without momentum, with the same learning rat
 is the step of `hyperx train`, metrics included.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
@@ -15,7 +14,15 @@ import numpy as np
 import torch
 import transformers
 
-from benchmarks.against_transformers.pair import OURS, THEIRS, Pair, Part, Side
+from benchmarks.against_transformers.pair import (
+    OURS,
+    QUICK_SIZE,
+    SIZE,
+    THEIRS,
+    Pair,
+    Part,
+    Side,
+)
 from benchmarks.random_models import random_tokens
 from hyperx import sharding
 from hyperx.optim.optimizers import Adafactor
@@ -26,18 +33,6 @@ GOAL = 0.9
 LEARNING_RATE = 1e-3
 # How much losses of the same step may differ, relatively: float32, sums in any order.
 CLOSE = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """Rows of a batch, and tokens of a row."""
-
-    rows: int
-    inputs: int
-    targets: int
-
-
-SIZE, QUICK_SIZE = Size(8, 256, 64), Size(2, 16, 8)
 
 
 def part(pair: Pair) -> Part:

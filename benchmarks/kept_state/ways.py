@@ -42,7 +42,7 @@ class Way:
 
 def kept_state(config: ModelConfig, params: Params, use: Use) -> Way:
     """The condition is read once, and its state serves all inputs."""
-    adapt, generate = programs(config, params, use)
+    adapt, generate = programs(config, params, use.beams, use.targets)
     return Way(generate, lambda condition: adapt(condition[None]))
 
 
@@ -50,7 +50,7 @@ def concatenation(config: ModelConfig, params: Params, use: Use) -> Way:
     """A plain T5 with the same backbone reads the condition before every input."""
     plain = dataclasses.replace(config, method=Plain(reads="prompt"))
     shared = {name: own for name, own in params.items() if name != "hypernetwork"}
-    adapt, generate = programs(plain, shared, use)
+    adapt, generate = programs(plain, shared, use.beams, use.targets)
     nothing = adapt(None)
 
     def serve(inputs: np.ndarray, condition: np.ndarray, limit: int) -> jax.Array:
@@ -62,7 +62,7 @@ def concatenation(config: ModelConfig, params: Params, use: Use) -> Way:
 
 def reference(config: ModelConfig, params: Params, use: Use) -> Way:
     """Every row reads the condition; see `benchmarks.kept_state.reference_mode`."""
-    request, shape = _decoding(use)
+    request, shape = _decoding(use.beams, use.targets)
     mesh = random_models.one_device()
     generate = jax.jit(
         functools.partial(reference_mode.generate, config.build()),
@@ -85,10 +85,21 @@ WAYS = {KEPT: kept_state, CONCATENATION: concatenation, REFERENCE: reference}
 
 
 def programs(
-    config: ModelConfig, params: Params, use: Use
+    config: ModelConfig, params: Params, beams: int, targets: int
 ) -> tuple[Callable[..., TaskState], Callable[..., jax.Array]]:
-    """What hyperx compiles: to read conditions, and to decode under a state."""
-    request, shape = _decoding(use)
+    """What hyperx compiles: to read conditions, and to decode under a state.
+
+    Args:
+        config: of the model.
+        params: its parameters.
+        beams: of decoding; 1 is greedy.
+        targets: tokens of an output.
+
+    Returns:
+        ``adapt(conditions [G, I]) -> state``, and ``generate(inputs [R, S], state,
+        limit) -> tokens [R, W, T]``, the best hypothesis of every row first.
+    """
+    request, shape = _decoding(beams, targets)
     mesh = random_models.one_device()
     programs = Programs(config, mesh)
     with sharding.use(mesh):
@@ -107,10 +118,10 @@ def programs(
     return adapt, generate
 
 
-def _decoding(use: Use) -> tuple[Requests, Shape]:
+def _decoding(beams: int, targets: int) -> tuple[Requests, Shape]:
     """What a row wants, and what is compiled for it."""
-    strategy = Beam(use.beams) if use.beams > 1 else Greedy()
-    return Requests.of(strategy, use.targets), strategy.shape(use.targets)
+    strategy = Beam(beams) if beams > 1 else Greedy()
+    return Requests.of(strategy, targets), strategy.shape(targets)
 
 
 def _for_each(inputs: np.ndarray, condition: np.ndarray) -> np.ndarray:
