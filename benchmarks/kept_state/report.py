@@ -122,6 +122,8 @@ def _ratios(cases: Sequence[Mapping[str, Any]], examples: int, axes: Axes) -> No
         )  # fmt: skip
     names = [case["case"].replace(", ", "\n") for case in cases]
     axes.set_xticks(range(len(cases)), names)
-    axes.set_yscale("log")
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(1, 4 * axes.get_ylim()[1])  # Room for the legend.
+    axes.yaxis.set_major_formatter("{x:.0f}")
     axes.set_title(f"kept state faster by, {examples} examples", loc="left")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
