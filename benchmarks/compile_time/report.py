@@ -19,7 +19,7 @@ def page(result: Mapping[str, Any]) -> Iterator[str]:
         f"and greedy decoding ({rows} rows of one task, the same lengths). Every "
         "program is compiled in a new process with an empty compilation cache, and in "
         "another one with what that left there. *At once* is all that the program "
-        "holds at its peak, *temporary* what is set aside for neither arguments nor "
+        "sets aside, *temporary* the part of it that holds neither arguments nor "
         "results; *compiling takes* is the peak of the compiling process.\n"
     )
     yield "![seconds and memory by layers](compile_time.png)\n"

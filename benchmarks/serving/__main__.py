@@ -159,7 +159,7 @@ def _draw(tasks: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
             most = one["most_per_second"]
             right.bar(place, statistics.median(most), color=colour, alpha=0.6)
             right.plot([place] * len(most), most, ".", color=colour)
-        left.set(xscale="log", xlabel="latency at the steady rate, ms")
+        left.set(xlim=(0, None), xlabel="latency at the steady rate, ms")
         left.set_ylabel("part of the requests")
         left.grid(alpha=0.25)
         left.legend(frameon=False)
