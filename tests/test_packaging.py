@@ -48,6 +48,7 @@ def test_a_wheel_carries_code_tasks_and_configs(wheel):
 
     expected = {
         *(f"hyperx/{name}" for name in files("hyperx", "*.py")),
+        "hyperx/serve/page.html",
         *(f"hyperx/tasks/{name}" for name in files("tasks", "*.py")),
         *(f"hyperx/configs/{name}" for name in files("gin", "*.gin")),
     }
