@@ -1,15 +1,17 @@
 """Strict settings for every test, and small models to test with."""
 
-import importlib.metadata
 import logging
 import os
 import pathlib
+from importlib.metadata import version
 
 # Compiling dominates these tests: spend no time on optimising what runs once.
-QUICK = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # Later ones lack it.
-    QUICK.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(QUICK))
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    if version("jaxlib").startswith("0.10.")
+    else "--xla_backend_optimization_level=0",  # Later ones have one emitter only.
+)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
