@@ -18,6 +18,9 @@ _COST = {
 
 def add_plan(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> int:
+        from hyperx.runs.planning import slices
+
+        slices.prepare()
         _configure(args, "runs/plan.gin")
         told = flags.call(
             "hyperx.runs.plan.plan",

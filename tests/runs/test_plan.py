@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import types
 
 import jax
@@ -201,6 +202,20 @@ def test_the_exit_code_tells_whether_it_fits(fits, monkeypatch):
     assert configuration.macro("FSDP") == 2
     assert cli.main(["plan", "--topology=v4:4x4x4"]) == 1  # no configuration
     assert len(calls) == 1
+
+
+def test_libtpu_has_its_settings_before_jax_looks_for_devices(monkeypatch):
+    monkeypatch.delenv("LIBTPU_INIT_ARGS", raising=False)
+    found = []
+
+    def call(name, **_):  # Where settings of the run ask what it runs on.
+        found.append((os.environ["LIBTPU_INIT_ARGS"], jax.config.jax_platforms))
+        return {"fits": True}
+
+    monkeypatch.setattr(configuration, "call", call)
+    files = ("--gin_file=runs/toyworld.gin", "--gin_file=methods/inputs_only.gin")
+    assert cli.main(["plan", *files, "--topology=v5e:2x2"]) == 0
+    assert found == [("--fibers_default_thread_stack_size=2097152", "cpu")]
 
 
 def test_a_program_that_does_not_fit_is_shown_with_what_it_is_given(capsys):

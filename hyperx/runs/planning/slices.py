@@ -150,7 +150,12 @@ class Slice:
         Raises:
             ValueError: without libtpu, or if there is no such slice.
         """
-        _prepare_libtpu()
+        if importlib.util.find_spec("libtpu") is None:
+            raise ValueError(
+                "expected libtpu, whose compiler plans, got none: pip install "
+                "'hyperx[plan]'"
+            )
+        prepare()
         options = dict(self.chip.options)
         if self.chips == 1:
             options["chips_per_host_bounds"] = (1, 1, 1)
@@ -167,17 +172,12 @@ class Slice:
         return topology.devices
 
 
-def _prepare_libtpu() -> None:
+def prepare() -> None:
     """Makes libtpu load anywhere, and leaves what computes here to the CPU.
 
-    Raises:
-        ValueError: if it is not installed.
+    To be called before JAX looks for devices: then already it loads libtpu, and what
+    that starts keeps the settings it has found.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        raise ValueError(
-            "expected libtpu, whose compiler plans, got none: pip install "
-            "'hyperx[plan]'"
-        )
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     given = os.environ.get("LIBTPU_INIT_ARGS", "")
