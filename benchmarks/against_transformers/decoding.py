@@ -71,7 +71,6 @@ def _theirs(
             attention_mask=mask,
             do_sample=False,
             num_beams=beams,
-            length_penalty=0.6,
             max_new_tokens=size.targets,
         )
         return tokens[:, 1:].numpy()  # The first one only starts the decoder.
