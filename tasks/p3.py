@@ -24,6 +24,7 @@ from typing import Any
 import seqio
 
 from hyperx.data import averages, metrics, ranking, vocabularies
+from hyperx.data.p3 import directories
 from hyperx.data.p3 import files as p3
 from hyperx.data.p3 import formats as p3_format
 from hyperx.data.p3 import lists as p3_lists
@@ -63,7 +64,7 @@ def register(
       ValueError: see `Format`; or few-shot conditions want sentinels that the
         vocabulary has not.
     """
-    folder = p3.open_directory(directory)
+    folder = directories.open_directory(directory)
     if templates is None and not folder.place.startswith(p3.HUB):
         templates = os.path.join(folder.place, p3.TEMPLATES)
     prompts = p3_source.Prompts(
@@ -95,7 +96,7 @@ def missing(
       mixture: e.g. `p3_t0_train`.
       directory: as in `register`.
     """
-    return p3_lists.missing(mixture, p3.open_directory(directory).splits)
+    return p3_lists.missing(mixture, directories.open_directory(directory).splits)
 
 
 def register_raw(

@@ -14,8 +14,8 @@ import seqio
 import tensorflow as tf
 
 from hyperx.data import metrics, vocabularies
-from hyperx.data.super_ni import files as super_ni
 from hyperx.data.super_ni import formats as super_ni_format
+from hyperx.data.super_ni import splits as super_ni
 
 VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")

@@ -1,6 +1,7 @@
 """The architecture as a test: who may import whom, and what an import may cost."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_imports_point_downwards():
         if full.startswith("hyperx.") and not _allowed(room, full)
     ]
     assert wrong == []
+
+
+def test_no_module_imports_itself_in_a_circle():
+    names = {f"hyperx.{name}" for name, _, _ in MODULES}
+    graph = {
+        f"hyperx.{name}": {
+            module
+            for full in imported(path)
+            for module in (full, full.rpartition(".")[0])
+            if module in names
+        }
+        for name, _, path in MODULES
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # Raises CycleError, with the circle.
 
 
 def _allowed(room, full):

@@ -8,6 +8,7 @@ import seqio
 from pyarrow import parquet
 
 from hyperx.data import records
+from hyperx.data.glue import files as glue_files
 from hyperx.data.glue import formats as glue_format
 from hyperx.data.glue import glue
 from hyperx.data.glue import records as glue_records
@@ -145,10 +146,10 @@ def test_ranked_rows_have_choices():
 def test_parquet_as_json_lines(tmp_path, name, suffix):
     rows = [GOLDENS[5][1] | {"idx": i, "label": i % 3} for i in range(5)]
     folder = write(tmp_path / "a", "mnli", name, rows).parent
-    expected = glue_records.read(tmp_path / "a", glue.MNLI, name)
+    expected = glue_files.read(tmp_path / "a", glue.MNLI, name)
     (folder / f"{name}.jsonl").unlink()
     parquet.write_table(pa.Table.from_pylist(rows), folder / f"{name}{suffix}.parquet")
-    assert glue_records.read(tmp_path / "a", glue.MNLI, name) == expected
+    assert glue_files.read(tmp_path / "a", glue.MNLI, name) == expected
     assert [question.label for question in expected] == [0, 1, 2, 0, 1]
 
 
@@ -166,8 +167,8 @@ def test_malformed_rows_are_named_or_left_out(tmp_path, caplog, change, message)
     rows = cola(3)
     path = write(tmp_path, "cola", "train", [rows[0], rows[1] | change, rows[2]])
     with pytest.raises(records.MalformedRecord, match=f"{path}:2: {message}"):
-        glue_records.read(tmp_path, glue.COLA, "train")
-    kept = glue_records.read(tmp_path, glue.COLA, "train", skip_malformed=True)
+        glue_files.read(tmp_path, glue.COLA, "train")
+    kept = glue_files.read(tmp_path, glue.COLA, "train", skip_malformed=True)
     assert [question.id for question in kept] == ["0", "2"]
     assert message in caplog.text
     with pytest.raises(records.MalformedRecord, match="score of 0 to 5, got 5.1"):
@@ -184,7 +185,7 @@ def test_hidden_labels_are_refused(tmp_path):
         ):
             task.get_dataset(None, "test")
     with pytest.raises(glue_records.HiddenLabel):  # Not a fault to overlook.
-        glue_records.read(tmp_path, glue.COLA, "test", skip_malformed=True)
+        glue_files.read(tmp_path, glue.COLA, "test", skip_malformed=True)
     with pytest.raises(glue_records.HiddenLabel):
         row_of(glue.STSB, PAIR | {"label": -1.0})
 
@@ -200,4 +201,4 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
         seqio.get_mixture_or_task("glue_cola").get_dataset(None, "train")
     write(tmp_path, "cola", "train", [])
     with pytest.raises(ValueError, match="questions of glue_cola train in .* got none"):
-        glue_records.read(None, glue.COLA, "train")
+        glue_files.read(None, glue.COLA, "train")

@@ -10,9 +10,9 @@ import pytest
 import seqio
 
 from hyperx.data import examples, records
+from hyperx.data.glue import files as glue_files
 from hyperx.data.glue import glue
 from hyperx.data.glue import metrics as glue_metrics
-from hyperx.data.glue import records as glue_records
 from hyperx.data.glue import splits as glue_splits
 from hyperx.tasks import glue as glue_task_module
 
@@ -154,7 +154,7 @@ def test_the_hub_as_a_folder(tmp_path, monkeypatch, caplog):
     """The library `datasets` is asked for the configuration and split."""
     rows = cola(3)
     write(tmp_path, "cola", "train", rows)
-    expected = glue_records.read(tmp_path, glue.COLA, "train")
+    expected = glue_files.read(tmp_path, glue.COLA, "train")
     asked = []
 
     class Datasets:
@@ -165,14 +165,14 @@ def test_the_hub_as_a_folder(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setitem(sys.modules, "datasets", Datasets)
     monkeypatch.setenv("GLUE_DIR", "hf:")
-    assert glue_records.read(None, glue.COLA, "train") == expected
-    assert glue_records.read("hf:me/copy", glue.COLA, "train") == expected
+    assert glue_files.read(None, glue.COLA, "train") == expected
+    assert glue_files.read("hf:me/copy", glue.COLA, "train") == expected
     assert asked == [("nyu-mll/glue", "cola", "train"), ("me/copy", "cola", "train")]
     rows[1]["label"] = 9
     message = "nyu-mll/glue/cola, train row 1: label: .* got 9"
     with pytest.raises(records.MalformedRecord, match=message):
-        glue_records.read(None, glue.COLA, "train")
-    kept = glue_records.read(None, glue.COLA, "train", skip_malformed=True)
+        glue_files.read(None, glue.COLA, "train")
+    kept = glue_files.read(None, glue.COLA, "train", skip_malformed=True)
     assert kept == (expected[0], expected[2])
     assert "train row 1: label" in caplog.text
 
@@ -187,10 +187,10 @@ def test_the_hub_out_of_reach(monkeypatch):
     with pytest.raises(
         FileNotFoundError, match="train split of cola in the .* nyu-mll/glue .* reach"
     ):
-        glue_records.read("hf:", glue.COLA, "train")
+        glue_files.read("hf:", glue.COLA, "train")
     monkeypatch.setitem(sys.modules, "datasets", None)  # Importing it fails.
     with pytest.raises(ValueError, match=r"pip install 'hyperx\[hf\]'"):
-        glue_records.read("hf:", glue.COLA, "train")
+        glue_files.read("hf:", glue.COLA, "train")
 
 
 def test_the_library_reads_a_folder(tmp_path, monkeypatch):
@@ -201,5 +201,5 @@ def test_the_library_reads_a_folder(tmp_path, monkeypatch):
         "---\nconfigs:\n- config_name: cola\n  data_files:\n"
         "  - split: train\n    path: cola/train.jsonl\n---\n"
     )
-    expected = glue_records.read(tmp_path, glue.COLA, "train")
-    assert glue_records.read(f"hf:{tmp_path}/glue", glue.COLA, "train") == expected
+    expected = glue_files.read(tmp_path, glue.COLA, "train")
+    assert glue_files.read(f"hf:{tmp_path}/glue", glue.COLA, "train") == expected

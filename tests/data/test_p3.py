@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from hyperx.data import records
-from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import directories
 from hyperx.data.p3 import hub as p3_hub
 from hyperx.data.p3 import rows as p3_rows
 
@@ -67,12 +67,12 @@ def root(tmp_path):
 def read_ranked(tmp_path, rows, **options):
     name = "a_score_eval/validation-00000-of-00001.parquet"
     write(tmp_path, name, rows)
-    folder = p3.open_directory(tmp_path)
+    folder = directories.open_directory(tmp_path)
     return folder.read("a_score_eval", "validation", **options)
 
 
 def test_plain_rows(root, caplog):
-    folder = p3.open_directory(root)
+    folder = directories.open_directory(root)
     assert folder.splits == {
         "imdb_good": ["train"],
         "super_glue_rte_must_score_eval": ["validation"],
@@ -86,7 +86,7 @@ def test_plain_rows(root, caplog):
 
 
 def test_choices_are_regrouped(root):
-    folder = p3.open_directory(root)
+    folder = directories.open_directory(root)
     first, second = folder.read("super_glue_rte_must_score_eval", "validation")
     assert first == p3_rows.Example(
         id="4", inputs="E?", targets="y", choices=("x", "y", "z"), answer=1
@@ -97,25 +97,25 @@ def test_choices_are_regrouped(root):
 def test_what_is_not_there(root, monkeypatch):
     monkeypatch.delenv("P3_DIR", raising=False)
     with pytest.raises(FileNotFoundError, match="neither `directory` nor P3_DIR"):
-        p3.open_directory()
+        directories.open_directory()
     with pytest.raises(FileNotFoundError, match="found none; download"):
-        p3.open_directory(root / "nothing")
+        directories.open_directory(root / "nothing")
     with pytest.raises(ValueError, match=r"which has \['train'\], got 'test'"):
-        p3.open_directory(root).read("imdb_good", "test")
+        directories.open_directory(root).read("imdb_good", "test")
     (root / "imdb_good" / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(FileNotFoundError, match="expected 2 files of .*imdb_good"):
-        p3.open_directory(root)
+        directories.open_directory(root)
 
 
 def test_the_environment_names_the_folder(root, monkeypatch):
     monkeypatch.setenv("P3_DIR", str(root))
-    assert "imdb_good" in p3.open_directory().splits
+    assert "imdb_good" in directories.open_directory().splits
 
 
 def test_malformed_rows_name_file_and_row(tmp_path, caplog):
     name = "a/train-00000-of-00001.parquet"
     write(tmp_path, name, plain(("A?", "a"), ("B?", " "), ("C?", "c")))
-    folder = p3.open_directory(tmp_path)
+    folder = directories.open_directory(tmp_path)
     with pytest.raises(records.MalformedRecord, match=r"parquet, row 1: expected an"):
         folder.read("a", "train")
     kept = folder.read("a", "train", skip_malformed=True)
@@ -163,13 +163,13 @@ def test_damaged_files(tmp_path, name):
     path = write(tmp_path, f"{name}/train-00000-of-00001.parquet", plain(("A?", "a")))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(records.MalformedRecord, match="expected Parquet, got"):
-        p3.open_directory(tmp_path).read(name, "train")
+        directories.open_directory(tmp_path).read(name, "train")
 
 
 def test_columns_of_the_other_kind(tmp_path):
     write(tmp_path, "a_score_eval/train-00000-of-00001.parquet", plain(("A?", "a")))
     with pytest.raises(records.MalformedRecord, match=r"columns \['idx', "):
-        p3.open_directory(tmp_path).read("a_score_eval", "train")
+        directories.open_directory(tmp_path).read("a_score_eval", "train")
 
 
 def test_the_hub_is_a_folder_elsewhere(root, monkeypatch):
@@ -187,7 +187,7 @@ def test_the_hub_is_a_folder_elsewhere(root, monkeypatch):
         list_repo_files=list_repo_files, hf_hub_download=hf_hub_download
     )
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    folder = p3.open_directory("hf:owner/P3")
+    folder = directories.open_directory("hf:owner/P3")
     assert not downloaded
     assert folder.read("imdb_good", "train")[2].targets == "c"
     assert downloaded == [
@@ -199,7 +199,7 @@ def test_the_hub_is_a_folder_elsewhere(root, monkeypatch):
 
     hub.list_repo_files = unreachable
     with pytest.raises(FileNotFoundError, match="data set owner/P3 .* no route"):
-        p3.open_directory("hf:owner/P3")
+        directories.open_directory("hf:owner/P3")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"pip install 'hyperx\[hf\]'"):
         p3_hub.files("owner/P3")
@@ -207,7 +207,7 @@ def test_the_hub_is_a_folder_elsewhere(root, monkeypatch):
 
 @needs_data
 def test_the_real_files():
-    folder = p3.open_directory(P3)
+    folder = directories.open_directory(P3)
     train = [name for name, splits in folder.splits.items() if "train" in splits]
     assert len(train) == 93
     assert sum(len(folder.read(name, "train")) for name in train) == 7_421
@@ -219,7 +219,7 @@ def test_the_real_files():
 
 @needs_data
 def test_real_examples_sign_for_sign():
-    folder = p3.open_directory(P3)
+    folder = directories.open_directory(P3)
     assert folder.read("qasc_is_correct_1", "train")[0] == p3_rows.Example(
         id="0",
         inputs=(

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from pyarrow import parquet
 
-from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import directories
 
 PLAIN = [("in 0", "out 0"), ("in é", "out 1")]
 # example, choice, input, target, right
@@ -63,7 +63,8 @@ def folders(tmp_path_factory):
 
 def test_prepared_and_own_files_read_alike(folders):
     own, prepared = folders
-    expected, got = p3.open_directory(own), p3.open_directory(f"tfds:{prepared}")
+    expected = directories.open_directory(own)
+    got = directories.open_directory(f"tfds:{prepared}")
     assert got.splits == expected.splits
     for name in expected.splits:
         assert got.read(name, "train") == expected.read(name, "train")
@@ -72,4 +73,4 @@ def test_prepared_and_own_files_read_alike(folders):
 
 def test_a_folder_without_prepared_data_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected configurations of P3"):
-        p3.open_directory(f"tfds:{tmp_path}")
+        directories.open_directory(f"tfds:{tmp_path}")

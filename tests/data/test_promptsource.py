@@ -7,9 +7,8 @@ import pathlib
 import pytest
 
 from hyperx.data import records
-from hyperx.data.p3 import files as p3
+from hyperx.data.p3 import directories, promptsource
 from hyperx.data.p3 import instruction as p3_instruction
-from hyperx.data.p3 import promptsource
 from hyperx.data.p3 import raw as p3_raw
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -257,7 +256,7 @@ def test_real_instructions():
 @needs_data
 @needs_copa
 def test_copa_rendered_here_is_copa_of_p3():
-    folder = p3.open_directory(DATA / "p3")
+    folder = directories.open_directory(DATA / "p3")
     files = {"validation": [COPA / "validation.jsonl"]}
     rendered = p3_raw.Rendered("super_glue", "copa", files, TEMPLATES)
     names = [name for name in folder.splits if name.endswith("_score_eval")]

@@ -9,7 +9,7 @@ import random
 import pytest
 import seqio
 
-from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import files, records, splits
 from hyperx.data.super_ni import formats as super_ni_format
 from hyperx.tasks import super_ni as super_ni_tasks
 
@@ -57,7 +57,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def task(root):
-    return super_ni.read_task(root / "tasks" / "task1_a.json")
+    return files.read_task(root / "tasks" / "task1_a.json")
 
 
 def words(text):
@@ -84,7 +84,7 @@ def test_early_releases_have_a_bare_definition_and_no_ids(tmp_path):
     instances = [{"input": "a", "output": ["b"]}]
     old = CONTENT | {"Definition": "Say it.", "Instances": instances}
     (tmp_path / "old.json").write_text(json.dumps(old))
-    task = super_ni.read_task(tmp_path / "old.json")
+    task = files.read_task(tmp_path / "old.json")
     assert (task.definition, task.instances[0].id) == ("Say it.", "old-0")
 
 
@@ -167,19 +167,19 @@ def test_format_names_and_misuse():
 
 
 def test_hundred_instances_shuffled_for_training_and_first_for_testing(root):
-    train = super_ni.read_split(root, "train")
-    test = super_ni.read_split(root, "test")
+    train = splits.read_split(root, "train")
+    test = splits.read_split(root, "test")
     in_file = [f"t-{i}" for i in range(130)]
     assert [i.id for i in test.tasks[0].instances] == in_file[:100]
     random.Random(42).shuffle(in_file)
     for task in train.tasks:  # The same seed anew for every task.
         assert [i.id for i in task.instances] == in_file[:100]
     assert train.num_instances == 200
-    assert super_ni.read_split(root, "test", max_instances=3).num_instances == 3
+    assert splits.read_split(root, "test", max_instances=3).num_instances == 3
 
 
 def test_targets_are_drawn_once_and_references_kept(root):
-    split = super_ni.read_split(root, "train")
+    split = splits.read_split(root, "train")
 
     def draw(seed):
         examples = super_ni_format.examples(split, form(), words, seed=seed)
@@ -239,9 +239,9 @@ def test_malformed_files_are_named(root, caplog, content, message):
         path.write_bytes(content)
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(super_ni.MalformedTask, match=r"task2_b\.json: .*" + message):
-        super_ni.read_split(root, "train")
-    split = super_ni.read_split(root, "train", skip_malformed=True)
+    with pytest.raises(records.MalformedTask, match=r"task2_b\.json: .*" + message):
+        splits.read_split(root, "train")
+    split = splits.read_split(root, "train", skip_malformed=True)
     assert [task.name for task in split.tasks] == ["task1_a"]
     assert list(split.skipped) == ["task2_b"]
     assert str(path) in split.skipped["task2_b"]
@@ -252,19 +252,19 @@ def test_missing_files_say_where_and_how(root, monkeypatch):
     monkeypatch.delenv("SUPER_NI_DIR", raising=False)
     clone = "git clone https://github.com/allenai/natural-instructions"
     with pytest.raises(FileNotFoundError, match=f"got neither.*{clone}"):
-        super_ni.read_split(None, "train")
+        splits.read_split(None, "train")
     with pytest.raises(FileNotFoundError, match=f"nowhere.*{clone}.*SUPER_NI_DIR"):
-        super_ni.read_split(root / "nowhere", "train")
+        splits.read_split(root / "nowhere", "train")
     monkeypatch.setenv("SUPER_NI_DIR", str(root))
-    assert super_ni.read_split(None, "test").num_instances == 100
+    assert splits.read_split(None, "test").num_instances == 100
     (root / "tasks" / "task2_b.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"task2_b at .*task2_b\.json"):
-        super_ni.read_split(root, "train", skip_malformed=True)
+        splits.read_split(root, "train", skip_malformed=True)
     (root / "splits" / "default" / "test_tasks.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"list of test tasks.*test_tasks\.txt"):
-        super_ni.read_split(root, "test")
+        splits.read_split(root, "test")
     with pytest.raises(ValueError, match="got 'validation'"):
-        super_ni.read_split(root, "validation")
+        splits.read_split(root, "validation")
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_other_formats_and_skipping(root, restore_tasks):
     everything = form(2, 2, True)
     name = super_ni_tasks.add(everything, root, vocabulary="bytes")
     assert name == "super_ni_def_pos_2_neg_2_expl"
-    with pytest.raises(super_ni.MalformedTask, match="task2_b"):
+    with pytest.raises(records.MalformedTask, match="task2_b"):
         seqio.get_mixture_or_task(name).get_dataset(None, "train")
     super_ni_tasks.add(everything, root, vocabulary="bytes", skip_malformed=True)
     dataset = seqio.get_mixture_or_task(name).get_dataset(None, "train", shuffle=False)
@@ -329,15 +329,15 @@ def test_default_tasks_need_data_only_when_read(monkeypatch):
 @needs_data
 def test_the_real_files():
     tasks = [
-        super_ni.read_task(path)
+        files.read_task(path)
         for path in sorted((NATURAL_INSTRUCTIONS / "tasks").glob("*.json"))
     ]
     assert len(tasks) == 121
     assert sum(len(task.instances) for task in tasks) == 17_196
     several = [i for task in tasks for i in task.instances if len(i.outputs) > 1]
     assert len(several) == 1_143
-    train = super_ni.read_split(NATURAL_INSTRUCTIONS, "train", max_instances=10**6)
-    test = super_ni.read_split(NATURAL_INSTRUCTIONS, "test", max_instances=10**6)
+    train = splits.read_split(NATURAL_INSTRUCTIONS, "train", max_instances=10**6)
+    test = splits.read_split(NATURAL_INSTRUCTIONS, "test", max_instances=10**6)
     assert (len(train.tasks), train.num_instances) == (101, 14_008)
     assert (len(test.tasks), test.num_instances) == (9, 1_125)
     categories = collections.Counter(task.category for task in test.tasks)
@@ -348,7 +348,7 @@ def test_the_real_files():
 
 @needs_data
 def test_the_hundred_of_the_real_test_tasks():
-    test = super_ni.read_split(NATURAL_INSTRUCTIONS, "test")
+    test = splits.read_split(NATURAL_INSTRUCTIONS, "test")
     sizes = {task.name.split("_")[0]: len(task.instances) for task in test.tasks}
     short = {"task1529": 29, "task391": 58, "task1152": 69}
     assert sizes == dict.fromkeys(sizes, 100) | short

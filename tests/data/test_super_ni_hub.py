@@ -8,8 +8,8 @@ import sys
 import pytest
 import seqio
 
-from hyperx.data.super_ni import files as super_ni
 from hyperx.data.super_ni import formats as super_ni_format
+from hyperx.data.super_ni import records, splits
 from hyperx.tasks import super_ni as super_ni_tasks
 
 COPY = "hf:nobody/natural-instructions"
@@ -85,10 +85,10 @@ def restore_tasks():
 def test_one_task_sign_for_sign(monkeypatch):
     reading(monkeypatch, test=rows_of("task3_c", 2))
     instances = [
-        super_ni.Instance(id="task3_c-0", input="film 0", outputs=("good", "fine")),
-        super_ni.Instance(id="task3_c-1", input="film 1", outputs=("bad",)),
+        records.Instance(id="task3_c-0", input="film 0", outputs=("good", "fine")),
+        records.Instance(id="task3_c-1", input="film 1", outputs=("bad",)),
     ]
-    task = super_ni.Task(
+    task = records.Task(
         name="task3_c",
         definition="Say good or bad",
         category="uncategorised",
@@ -96,9 +96,7 @@ def test_one_task_sign_for_sign(monkeypatch):
         negatives=None,
         instances=tuple(instances),
     )
-    assert super_ni.read_split(COPY, "test") == super_ni.Split(
-        tasks=(task,), skipped={}
-    )
+    assert splits.read_split(COPY, "test") == splits.Split(tasks=(task,), skipped={})
 
 
 def test_the_same_hundred_as_from_a_checkout(tmp_path, monkeypatch):
@@ -128,22 +126,22 @@ def test_the_same_hundred_as_from_a_checkout(tmp_path, monkeypatch):
     mixed = sorted(TRAIN, key=lambda row: int(row["id"].split("-")[1]))
     reading(monkeypatch, train=mixed)
     monkeypatch.setenv("SUPER_NI_DIR", COPY)
-    for split in super_ni.SPLITS:
-        expected = super_ni.read_split(tmp_path, split)
+    for split in splits.SPLITS:
+        expected = splits.read_split(tmp_path, split)
         # From a checkout there could have been examples: () and not None.
         without = [
             dataclasses.replace(task, positives=None, negatives=None)
             for task in expected.tasks
         ]
-        assert list(super_ni.read_split(None, split).tasks) == without
-    assert super_ni.read_split(None, "train", max_instances=3).num_instances == 6
+        assert list(splits.read_split(None, split).tasks) == without
+    assert splits.read_split(None, "train", max_instances=3).num_instances == 6
     with pytest.raises(ValueError, match="got 'validation'"):
-        super_ni.read_split(None, "validation")
+        splits.read_split(None, "validation")
 
 
 def test_equal_ids_of_different_inputs_are_two_instances(monkeypatch):
     reading(monkeypatch, test=rows_of("task3_c", 4, id="x"))
-    (task,) = super_ni.read_split(COPY, "test").tasks
+    (task,) = splits.read_split(COPY, "test").tasks
     assert [i.input for i in task.instances] == [f"film {i}" for i in range(4)]
 
 
@@ -166,10 +164,10 @@ def test_malformed_tasks_are_named(monkeypatch, caplog, change, message):
     rows = rows_of("task2_b", 2) + rows_of("task1_a", 2)
     reading(monkeypatch, train=[*rows[:5], rows[5] | change])
     with pytest.raises(
-        super_ni.MalformedTask, match="instructions, task1_a: " + message
+        records.MalformedTask, match="instructions, task1_a: " + message
     ):
-        super_ni.read_split(COPY, "train")
-    split = super_ni.read_split(COPY, "train", skip_malformed=True)
+        splits.read_split(COPY, "train")
+    split = splits.read_split(COPY, "train", skip_malformed=True)
     assert [task.name for task in split.tasks] == ["task2_b"]
     assert list(split.skipped) == ["task1_a"]
     assert "left out a malformed task" in caplog.text
@@ -181,7 +179,7 @@ def test_what_is_missing_is_said(monkeypatch):
     with pytest.raises(
         ValueError, match=r"'targets'\) in nobody/.*got \['task_name', 'input'\]"
     ):
-        super_ni.read_split(COPY, "test")
+        splits.read_split(COPY, "test")
 
     def load_dataset(path, *, split):
         raise ConnectionError(f"Couldn't reach '{path}'")
@@ -192,10 +190,10 @@ def test_what_is_missing_is_said(monkeypatch):
         match="the train split .* nobody/natural-instructions on the Hugging Face hub, "
         f"got ConnectionError: Couldn't reach .*check .* the network, or .*{clone}",
     ):
-        super_ni.read_split(COPY, "train")
+        splits.read_split(COPY, "train")
     monkeypatch.setitem(sys.modules, "datasets", None)  # Importing it fails.
     with pytest.raises(ValueError, match=r"pip install 'hyperx\[hf\]'"):
-        super_ni.read_split(COPY, "train")
+        splits.read_split(COPY, "train")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +204,7 @@ def test_examples_cannot_be_told(monkeypatch, restore_tasks, options, kind):
     reading(monkeypatch)
     form = super_ni_format.Format(**options)
     message = f"expected a source with {kind} examples for the format {form.name}, got"
-    (task,) = super_ni.read_split(COPY, "test").tasks
+    (task,) = splits.read_split(COPY, "test").tasks
     with pytest.raises(ValueError, match=message + " task3_c"):
         super_ni_format.condition(task, form, len)
     with pytest.raises(ValueError, match=message + " task3_c"):
@@ -244,6 +242,6 @@ def test_the_library_reads_a_folder(tmp_path, monkeypatch, restore_tasks):
     ]
     (tmp_path / "rows" / "test" / "task3_c_test.jsonl").unlink()
     with pytest.raises(FileNotFoundError, match='Unknown split "test"'):
-        super_ni.read_split(folder, "test")
+        splits.read_split(folder, "test")
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        super_ni.read_split(f"hf:{tmp_path / 'nowhere'}", "test")
+        splits.read_split(f"hf:{tmp_path / 'nowhere'}", "test")

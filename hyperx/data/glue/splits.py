@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from hyperx.data.glue import files as glue_files
 from hyperx.data.glue import glue
 from hyperx.data.glue import records as glue_records
 
@@ -40,9 +41,7 @@ def read(
         raise ValueError(f"expected a split of {SPLITS}, got {split!r}")
 
     def official(name: str) -> Questions:
-        return glue_records.read(
-            directory, data_set, name, skip_malformed=skip_malformed
-        )
+        return glue_files.read(directory, data_set, name, skip_malformed=skip_malformed)
 
     if data_set.name == glue.MNLI.name:
         names = ("train", "validation_mismatched", "validation_matched")

@@ -10,6 +10,7 @@ import numpy as np
 import seqio
 
 from hyperx.data import averages, metrics, ranking, sources
+from hyperx.data.glue import files as glue_files
 from hyperx.data.glue import formats as glue_format
 from hyperx.data.glue import metrics as glue_metrics
 from hyperx.data.glue import records as glue_records
@@ -110,7 +111,7 @@ class Family:
         )
 
     def _read(self, member: Member, split: str) -> sources.MakeRows:
-        read = glue_splits.read if self.make_test else glue_records.read
+        read = glue_splits.read if self.make_test else glue_files.read
         questions = read(
             self.directory,
             member.data_set,

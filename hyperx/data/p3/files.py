@@ -12,8 +12,6 @@ named after data set and template, with files `<split>-00000-of-00001.parquet` o
 
 import collections
 import logging
-import os
-import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -45,38 +43,6 @@ class Collection(Protocol):
     def read(
         self, configuration: str, split: str, *, skip_malformed: bool = False
     ) -> tuple[p3_rows.Example, ...]: ...
-
-
-def open_directory(directory: str | os.PathLike[str] | None = None) -> "Folder":
-    """Looks up which configurations a folder or a data set of the hub has.
-
-    Args:
-      directory: holds the folders of configurations; or `hf:` and the name of a data
-        set on the Hugging Face hub; or `tfds:` and a folder of configurations that
-        TensorFlow Datasets has prepared; None takes the environment variable P3_DIR.
-
-    Raises:
-      FileNotFoundError: there is no configuration, or the hub is out of reach.
-    """
-    directory = directory or os.environ.get("P3_DIR")
-    if not directory:
-        raise FileNotFoundError(
-            f"expected the folder of P3, got neither `directory` nor P3_DIR; "
-            f"{HOW_TO_GET}"
-        )
-    if str(directory).startswith(HUB):
-        from hyperx.data.p3 import hub as p3_hub  # It needs a library that few have.
-
-        repository = str(directory).removeprefix(HUB)
-        return Folder(str(directory), *p3_hub.files(repository))
-    if str(directory).startswith(PREPARED):
-        from hyperx.data.p3 import prepared  # It imports TensorFlow.
-
-        folder = str(directory).removeprefix(PREPARED)
-        return Folder(str(directory), *prepared.files(folder))
-    root = pathlib.Path(directory).expanduser()
-    names = [path.relative_to(root).as_posix() for path in root.glob("*/*.parquet")]
-    return Folder(str(root), names, root.joinpath)
 
 
 class Folder:

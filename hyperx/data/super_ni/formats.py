@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import records, splits
 
 # The number of tokens of a text, its end of sequence included.
 CountTokens = Callable[[str], int]
@@ -50,7 +50,7 @@ class Format:
         parts += ["expl"] if self.explanations else []
         return "_".join(parts)
 
-    def check(self, task: super_ni.Task) -> None:
+    def check(self, task: records.Task) -> None:
         """Raises ValueError where the task's source has no examples of a kind told."""
         for kind, count, examples_of_a_kind in (
             ("positive", self.positives, task.positives),
@@ -60,11 +60,11 @@ class Format:
                 raise ValueError(
                     f"expected a source with {kind} examples for the format "
                     f"{self.name}, got {task.name} from one that has none: use the "
-                    f"format def, or {super_ni.HOW_TO_GET}"
+                    f"format def, or {records.HOW_TO_GET}"
                 )
 
 
-def condition(task: super_ni.Task, form: Format, count_tokens: CountTokens) -> str:
+def condition(task: records.Task, form: Format, count_tokens: CountTokens) -> str:
     """What HINT's hypernetwork reads.
 
     The bare definition; or, with examples, `Definition: ...` before which the examples
@@ -84,8 +84,8 @@ def condition(task: super_ni.Task, form: Format, count_tokens: CountTokens) -> s
 
 
 def prompt(
-    task: super_ni.Task,
-    instance: super_ni.Instance,
+    task: records.Task,
+    instance: records.Instance,
     form: Format,
     count_tokens: CountTokens,
 ) -> str:
@@ -110,7 +110,7 @@ def prompt(
 
 
 def examples(
-    split: super_ni.Split,
+    split: splits.Split,
     form: Format,
     count_tokens: CountTokens,
     *,
@@ -144,25 +144,25 @@ def examples(
             }
 
 
-def _target(task: super_ni.Task, instance: super_ni.Instance, seed: int | None) -> str:
+def _target(task: records.Task, instance: records.Instance, seed: int | None) -> str:
     if seed is None:
         return instance.outputs[0]
     rng = random.Random(f"{seed}/{task.name}/{instance.id}")
     return rng.choice(instance.outputs)
 
 
-def _positives(task: super_ni.Task, form: Format) -> list[str]:
+def _positives(task: records.Task, form: Format) -> list[str]:
     told = (task.positives or ())[: form.positives]
     return _render("Positive", told, form.explanations)
 
 
-def _negatives(task: super_ni.Task, form: Format) -> list[str]:
+def _negatives(task: records.Task, form: Format) -> list[str]:
     told = (task.negatives or ())[: form.negatives]
     return _render("Negative", told, form.explanations)
 
 
 def _render(
-    kind: str, demonstrations: tuple[super_ni.Example, ...], explain: bool
+    kind: str, demonstrations: tuple[records.Example, ...], explain: bool
 ) -> list[str]:
     """The demonstrations as texts that end in one newline each."""
     texts = []

@@ -10,13 +10,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperx.data.super_ni import files as super_ni
+from hyperx.data.super_ni import records
 
 COLUMNS = ("task_name", "id", "definition", "inputs", "targets")
 CATEGORY = "uncategorised"
 
 
-def readers(repository: str, split: str) -> dict[str, Callable[[], super_ni.Task]]:
+def readers(repository: str, split: str) -> dict[str, Callable[[], records.Task]]:
     """The tasks of a split by name, in the order of the rows, each read when called.
 
     Args:
@@ -41,20 +41,20 @@ def readers(repository: str, split: str) -> dict[str, Callable[[], super_ni.Task
     }
 
 
-def _read_task(rows: Any, places: Sequence[int], source: str) -> super_ni.Task:
+def _read_task(rows: Any, places: Sequence[int], source: str) -> records.Task:
     columns = rows.select(places)[:]
     for name in COLUMNS:
         for place, value in zip(places, columns[name], strict=True):
             if not isinstance(value, str):
-                raise super_ni.MalformedTask(
+                raise records.MalformedTask(
                     f"{source}: row {place}: {name}: expected a string, got {value!r}"
                 )
     definitions = {text.strip() for text in columns["definition"]}
     if len(definitions) != 1 or "" in definitions:
-        raise super_ni.MalformedTask(
+        raise records.MalformedTask(
             f"{source}: expected one definition, got {sorted(definitions)}"
         )
-    return super_ni.Task(
+    return records.Task(
         name=columns["task_name"][0],
         definition=definitions.pop(),
         category=CATEGORY,
@@ -64,7 +64,7 @@ def _read_task(rows: Any, places: Sequence[int], source: str) -> super_ni.Task:
     )
 
 
-def _instances(columns: Mapping[str, Sequence[str]]) -> tuple[super_ni.Instance, ...]:
+def _instances(columns: Mapping[str, Sequence[str]]) -> tuple[records.Instance, ...]:
     """Rows of the same id and input are the references of one instance."""
     references = collections.defaultdict(list)
     for name, text, reference in zip(
@@ -72,7 +72,7 @@ def _instances(columns: Mapping[str, Sequence[str]]) -> tuple[super_ni.Instance,
     ):
         references[name, text].append(reference)
     return tuple(
-        super_ni.Instance(id=name, input=text, outputs=tuple(outputs))
+        records.Instance(id=name, input=text, outputs=tuple(outputs))
         for (name, text), outputs in references.items()
     )
 
@@ -82,7 +82,7 @@ def _load(repository: str, split: str) -> Any:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"expected the library `datasets` to read {super_ni.HUB}{repository}, got "
+            f"expected the library `datasets` to read {records.HUB}{repository}, got "
             f"{error}; install it with `pip install 'hyperx[hf]'`"
         ) from error
     try:
@@ -91,5 +91,5 @@ def _load(repository: str, split: str) -> Any:
         raise FileNotFoundError(
             f"expected the {split} split of Super-NaturalInstructions in the data set "
             f"{repository} on the Hugging Face hub, got {type(error).__name__}: "
-            f"{error}; check the name and the network, or {super_ni.HOW_TO_GET}"
+            f"{error}; check the name and the network, or {records.HOW_TO_GET}"
         ) from error
