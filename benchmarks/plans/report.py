@@ -16,6 +16,9 @@ METHODS = {
     "hyperdecoders": "Hyperdecoders",
     "hyperprompt": "HyperPrompt",
 }
+VARIED = ("hint-xl-v4", "hint-xl-v5p")
+_NEEDED = {True: "tab:blue", False: "tab:red"}  # by whether it fits
+_THERE, _USABLE = "0.15", "0.92"
 _HEAD = (
     "conditions x rows | lies there | at once | may have | | TFLOPs | collectives "
     "| compiled in |"
@@ -39,7 +42,8 @@ def markdown(found: Sequence[Found]) -> str:
         "optimizer state, batch), what the compiler needs at once, and what a program "
         "may have. FLOPs are matrix products of one chip and step, loops included, and "
         "as a multiple of plain T5's; collectives are the compiler's, the bodies of "
-        "loops once. Compiled without TPUs: nothing here is a speed.",
+        "loops once. Compiled without TPUs: nothing here is a speed, and how long "
+        "compiling took depends on what else the machine did.",
         "",
         f"{sum(one['fits'] for one in found)} of {len(found)} fit.",
         "",
@@ -48,24 +52,7 @@ def markdown(found: Sequence[Found]) -> str:
     for size in SIZES:
         for generation in GENERATIONS:
             lines += _slice_table(named, size, generation)
-    rest = [one for one in found if one["name"].count("-") > 2]
-    if rest:
-        lines += [
-            "",
-            "## Variations of HINT",
-            "",
-            "`rows1` is what published code does, one condition per row; `parts` are "
-            "micro-batches; `dots` and `none` keep more for the backward pass; "
-            "`decode` is evaluation, adaptation and decoding together.",
-            "",
-            f"| plan | slice | mesh | {_HEAD}",
-            f"|---|---|---|{_RULE}",
-        ]
-        lines += [
-            f"| {one['name']} | {one['topology']} | {_mesh(one)} | {_cells(one)} |"
-            for one in rest
-        ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_variations(named), ""])
 
 
 def _slice_table(
@@ -88,6 +75,29 @@ def _slice_table(
         f"| | {_HEAD}",
         f"|---|{_RULE}",
         *(f"| {label} | {_cells(one, plain)} |" for label, one in of_methods.items()),
+    )
+
+
+def _variations(named: Mapping[str, Found]) -> Sequence[str]:
+    """Variations of a method beside what they vary."""
+    names = [name for name in named if name.count("-") > 2]
+    if not names:
+        return ()
+    names = sorted([*names, *(name for name in VARIED if name in named)])
+    return (
+        "",
+        "## Variations of HINT",
+        "",
+        "`rows1` is what published code does, one condition per row; `parts` are "
+        "micro-batches; `dots` and `none` keep more for the backward pass; "
+        "`decode` is evaluation, adaptation and decoding together.",
+        "",
+        f"| plan | slice | mesh | {_HEAD}",
+        f"|---|---|---|{_RULE}",
+        *(
+            f"| {name} | {one['topology']} | {_mesh(one)} | {_cells(one)} |"
+            for name, one in ((name, named[name]) for name in names)
+        ),
     )
 
 
@@ -127,24 +137,39 @@ def picture(found: Sequence[Found], path: pathlib.Path) -> None:
             _panel(axes, named, size, generation)
     for axes in grid[-1]:
         axes.set_xlabel("GiB per chip")
-    figure.suptitle("at once (blue; red: too large), lying there (black), usable")
-    figure.tight_layout()
+    _legend(figure, too_large=not all(one["fits"] for one in found))
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
 def _panel(axes: Any, named: Mapping[str, Found], size: str, generation: str) -> None:
+    axes.set_title(f"{size} {generation}", fontsize=9)
     labels = list(METHODS.values())[::-1]
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     for place, method in enumerate(reversed(METHODS)):
         one = named.get(f"{method}-{size}-{generation}")
         if one is None or _peak(one) is None:
             continue
-        axes.barh(place, one["hbm"] / 2**30, color="0.92", edgecolor="0.7")
-        colour = "tab:blue" if one["fits"] else "tab:red"
-        axes.barh(place, _peak(one), color=colour, height=0.5)
-        axes.barh(place, _there(one), color="0.15", height=0.2)
+        axes.barh(place, one["hbm"] / 2**30, color=_USABLE, edgecolor="0.7")
+        axes.barh(place, _peak(one), color=_NEEDED[one["fits"]], height=0.5)
+        axes.barh(place, _there(one), color=_THERE, height=0.2)
         axes.set_title(f"{size}, {one['topology']}", fontsize=9)
+
+
+def _legend(figure: Any, too_large: bool) -> None:
+    from matplotlib import patches
+
+    meanings = {
+        "parameters, optimizer state, batch": _THERE,
+        "needed at once": _NEEDED[True],
+        **({"needed at once, too large": _NEEDED[False]} if too_large else {}),
+        "what a program may have": _USABLE,
+    }
+    handles = [patches.Patch(color=c, label=label) for label, c in meanings.items()]
+    figure.legend(
+        handles=handles, loc="upper center", ncols=len(handles), frameon=False
+    )
 
 
 def _flops(one: Found) -> float:
