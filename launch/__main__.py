@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run hyperx train on machines of a launcher; docs/launching.md.",
         epilog="example:\n  python -m launch --to=tpu-vm --name=hint-xl "
         "--topology=v5p:4x4x8 --zone=us-east5-a \\\n    --gin_file=models/hint_xl.gin "
+        "--gin.MODEL_PARALLEL=4 \\\n    "
         "--gin.MODEL_DIR='\"gs://bucket/hint_xl\"' --dry_run",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -20,14 +20,13 @@ from hyperx.data import metrics, vocabularies
 from hyperx.data.c4 import files as c4
 from hyperx.data.c4 import splits
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
 
 
 def register(
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     window: int = 512,
     gap_token: int | None = None,
     max_documents: int | None = None,

@@ -33,7 +33,6 @@ from hyperx.data.metaicl import formats as metaicl_format
 from hyperx.data.metaicl import metrics as metaicl_metrics
 from hyperx.data.metaicl import source as metaicl_source
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
 _METRICS = {
     metaicl.CLASSIFICATION: metaicl_metrics.macro_f1,
@@ -47,7 +46,7 @@ BENCHMARKS: tuple[averages.Benchmark, ...] = ()
 def register(
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     shots: int = metaicl.SHOTS,
     queries: int = 4,
     passes: int = 1,

@@ -23,7 +23,6 @@ from hyperx.data.mrqa import files as mrqa
 from hyperx.data.mrqa import formats as mrqa_format
 from hyperx.data.mrqa import metrics as mrqa_metrics
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
 NAMES = {
     subset: "mrqa_" + subset.replace("-web", "").partition(".")[0].lower()
@@ -38,7 +37,7 @@ _COLUMNS = dict.fromkeys((*FEATURES, "task", "id", "question"), sources.TEXT) | 
 def register(
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     max_tokens: int = 512,
     overlap: int = 128,
     drop_unanswered: bool = False,

@@ -32,7 +32,6 @@ from hyperx.data.p3 import metrics as p3_metrics
 from hyperx.data.p3 import raw as p3_raw
 from hyperx.data.p3 import source as p3_source
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 _PREFIX, _RAW_PREFIX = "p3_", "p3_raw_"
 
 
@@ -40,7 +39,7 @@ def register(
     directory: str | os.PathLike[str] | None = None,
     *,
     templates: str | os.PathLike[str] | None = None,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     max_examples: int | None = None,
     skip_malformed: bool = False,
     **form: Any,
@@ -105,7 +104,7 @@ def register_raw(
     files: Mapping[str, Sequence[str | os.PathLike[str]]],
     *,
     templates: str | os.PathLike[str],
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     max_examples: int | None = None,
     skip_malformed: bool = False,
     **form: Any,

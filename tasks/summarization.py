@@ -20,7 +20,6 @@ import seqio
 
 from hyperx.data import averages, metrics, sources, summarization, vocabularies
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
 NAMES = {name: f"summarization_{name}" for name in summarization.SETS}
 
@@ -32,7 +31,7 @@ _COLUMNS = dict.fromkeys((*FEATURES, "task", "id"), sources.TEXT) | {
 def register(
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     temperature: float = 10.0,
     skip_malformed: bool = False,
 ) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from hyperx.data.glue import metrics as glue_metrics
 from hyperx.data.glue import super_glue
 from hyperx.data.glue import tasks as glue_tasks
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 
 _of = glue_tasks.Member.of
 MEMBERS = (
@@ -43,7 +42,7 @@ BENCHMARKS: tuple[averages.Benchmark, ...] = ()
 def register(
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     condition: str = "name",
     targets: str = "words",
     name_in_inputs: bool = True,

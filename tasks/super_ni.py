@@ -17,7 +17,6 @@ from hyperx.data import metrics, vocabularies
 from hyperx.data.super_ni import formats as super_ni_format
 from hyperx.data.super_ni import splits as super_ni
 
-VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 FEATURES = ("condition", "inputs", "prompt", "targets")
 STRINGS = (*FEATURES, "task", "category", "id")
 
@@ -44,7 +43,7 @@ def add(
     form: super_ni_format.Format,
     directory: str | os.PathLike[str] | None = None,
     *,
-    vocabulary: str = VOCABULARY,
+    vocabulary: str = vocabularies.T5,
     skip_malformed: bool = False,
     max_instances: int = 100,
     seed: int = 42,

@@ -4,12 +4,15 @@ import functools
 import os
 from collections.abc import Sequence
 
+import sentencepiece
 import seqio
 import tensorflow as tf
 
 from hyperx.data.toyworld import world as toyworld
 
-SENTENCEPIECE_EXTRA_IDS = 100  # T5's sentinels
+# Of the public T5 checkpoints.
+T5 = "gs://t5-data/vocabs/cc_all.32000/sentencepiece.model"
+SENTINELS = 100  # T5's
 BYTE_EXTRA_IDS = 125  # ByT5's: 384 ids with bytes, pad, EOS and UNK
 
 
@@ -33,7 +36,76 @@ def get(name: str) -> seqio.Vocabulary:
             "expected the vocabulary 'bytes', 'toyworld' or the path of a "
             f"SentencePiece model, got {name!r}, which is not a file"
         )
-    return seqio.SentencePieceVocabulary(name, extra_ids=SENTENCEPIECE_EXTRA_IDS)
+    return SentencePieceVocabulary(name)
+
+
+def same(name: str, other: str) -> bool:
+    """Whether the ids of two vocabularies mean the same, wherever their files lie.
+
+    Args:
+      name: of one; see `get`.
+      other: of the other one.
+
+    Raises:
+      FileNotFoundError: see `get`.
+    """
+    left, right = get(name), get(other)
+    if left == right:
+        return True
+    both = all(isinstance(v, SentencePieceVocabulary) for v in (left, right))
+    return both and left.pieces == right.pieces
+
+
+class SentencePieceVocabulary(seqio.SentencePieceVocabulary):
+    """A SentencePiece model with T5's sentinels: its own, or else added to it.
+
+    `cc_all.32000.100extra` has them, `cc_all.32000` and the `spiece.model` of Hugging
+    Face have not: all three make the same 32,100 ids. `<extra_id_0>` is the last one.
+
+    Args:
+      file: a path or a URL, opened at first use.
+    """
+
+    def __init__(self, file: str):
+        super().__init__(file, extra_ids=SENTINELS)
+
+    @property
+    def extra_ids(self) -> int:
+        return SENTINELS
+
+    @property
+    def pieces(self) -> list[str]:
+        """The texts of all ids; sentinels with no mark of a space before them."""
+        tokenizer = self.tokenizer
+        texts = map(tokenizer.IdToPiece, range(tokenizer.GetPieceSize()))
+        return [t.lstrip("▁") if "<extra_id_" in t else t for t in texts]
+
+    def __eq__(self, other: object) -> bool:
+        file = self.sentencepiece_model_file
+        return (
+            isinstance(other, SentencePieceVocabulary)
+            and other.sentencepiece_model_file == file
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.sentencepiece_model_file)
+
+    def _model_context(self):
+        if self._model is None and _has_sentinels(self.sentencepiece_model_file):
+            self._extra_ids = 0  # To add.
+        return super()._model_context()
+
+
+def _has_sentinels(file: str) -> bool:
+    with tf.io.gfile.GFile(file, "rb") as opened:
+        content = opened.read()
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected a SentencePiece model, got {file}: {error}"
+        ) from error
+    return processor.IdToPiece(processor.GetPieceSize() - 1).endswith("<extra_id_0>")
 
 
 class WordVocabulary(seqio.Vocabulary):

@@ -2,12 +2,11 @@
 
 import os
 import pathlib
-import shutil
 from typing import Any
 
 import jax
+from etils import epath
 
-from hyperx.checkpoints import description
 from hyperx.checkpoints.huggingface import writing as huggingface
 from hyperx.checkpoints.store import load_params
 from hyperx.checkpoints.t5x import writing as t5x
@@ -50,7 +49,7 @@ def export(
         FileNotFoundError: if there is no model or no such checkpoint.
         ValueError: if the format cannot hold the model.
     """
-    described = description.read(model_dir)
+    described = models.read_description(model_dir)
     config = ModelConfig.from_json(described["model"])
     abstract = models.spread(config)
     if to == "hf" and HYPERNETWORK in abstract and not backbone_only:
@@ -61,9 +60,8 @@ def export(
         )
     step = models.latest_step(model_dir) if step is None else step
     with exchange.new_folder(output) as folder:
-        params = load_params(
-            pathlib.Path(model_dir) / models.CHECKPOINTS, step, abstract
-        )
+        checkpoints = epath.Path(model_dir) / models.CHECKPOINTS
+        params = load_params(checkpoints, step, abstract)
         if backbone_only:
             params.pop(HYPERNETWORK, None)
         with exchange.bar("export", params, _SIZES[dtype]) as shown:
@@ -118,7 +116,7 @@ def export_state(
                 peft.write(folder, found, dtype=dtype, bias=bias)
             case "hf":
                 _write_merged(folder, found, predictor, dtype)
-                vocabulary = description.read(model_dir)["vocabulary"]
+                vocabulary = models.read_description(model_dir)["vocabulary"]
                 _copy_vocabulary(vocabulary, folder)
             case "json":
                 config = None if predictor is None else predictor.config
@@ -169,5 +167,5 @@ def _write_merged(
 
 def _copy_vocabulary(name: str | None, folder: pathlib.Path) -> None:
     """A SentencePiece model on disk comes along, as an import takes it."""
-    if name is not None and pathlib.Path(name).is_file():
-        shutil.copyfile(name, folder / exchange.VOCABULARY)
+    if name is not None and epath.Path(name).is_file():
+        (folder / exchange.VOCABULARY).write_bytes(epath.Path(name).read_bytes())

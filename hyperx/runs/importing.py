@@ -38,7 +38,7 @@ def from_huggingface(
         vocabulary = None
         found = pathlib.Path(source) / exchange.VOCABULARY
         if found.is_file():
-            vocabulary = str(pathlib.Path(to).resolve() / found.name)
+            vocabulary = found.name  # Of a file in the folder: see `models`.
             shutil.copyfile(found, folder / found.name)
         description.write(folder, models.describe(config, vocabulary, {}))
     print(f"imported {source} to {to}")

@@ -18,6 +18,7 @@ from hyperx.config import T5Config
 from hyperx.data import vocabularies
 from hyperx.inference.predictor import Predictor
 from hyperx.model import ModelConfig, abstract_parameters
+from hyperx.runs import exchange
 
 CHECKPOINTS = "checkpoints"
 
@@ -39,6 +40,23 @@ def describe(
         "vocabulary": vocabulary,
         "feature_lengths": dict(feature_lengths),
     }
+
+
+def read_description(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """The description in a model directory.
+
+    A vocabulary that lies in the directory itself, as of an import, is told by its
+    path, wherever the directory has been moved.
+
+    Raises:
+        FileNotFoundError: if there is no model.
+        ValueError: if the description is not JSON.
+    """
+    described = description.read(model_dir)
+    own = epath.Path(model_dir) / exchange.VOCABULARY
+    if described["vocabulary"] == own.name and own.is_file():
+        described["vocabulary"] = os.fspath(own)
+    return described
 
 
 @functools.cache
@@ -76,8 +94,8 @@ def check_same_vocabulary(model_dir: str | os.PathLike[str], vocabulary: str) ->
     Raises:
         ValueError: if they are different vocabularies.
     """
-    name = description.read(model_dir)["vocabulary"]
-    if name in (None, vocabulary) or _vocabulary(name) == _vocabulary(vocabulary):
+    name = read_description(model_dir)["vocabulary"]
+    if name in (None, vocabulary) or vocabularies.same(name, vocabulary):
         return
     raise ValueError(
         f"expected the vocabulary of {model_dir}, {name!r}, got {vocabulary!r}, which "
@@ -103,7 +121,7 @@ def load(
     Raises:
         FileNotFoundError: if there is no model or no such checkpoint.
     """
-    described = description.read(model_dir)
+    described = read_description(model_dir)
     if vocabulary is not None:
         described["vocabulary"] = vocabulary
     config = ModelConfig.from_json(described["model"])

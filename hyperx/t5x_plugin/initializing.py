@@ -2,11 +2,11 @@
 
 import logging
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from etils import epath
 from flax import core
 
 from hyperx.runs import models, state
@@ -60,7 +60,7 @@ class StateInitializer(utils.TrainStateInitializer):
         rows, partitioner = self._model.rows, self._partitioner
         method, where = rows.config.method, core.unfreeze(self.train_state_axes.params)
         fresh = partitioner.partition(rows.initial_params, None, where)(init_rng)
-        folder = pathlib.Path(self._initial) / models.CHECKPOINTS
+        folder = epath.Path(self._initial) / models.CHECKPOINTS
         params, counts = state.load_initial(fresh, folder, method.copies)
         logger.info("parameters from %s: %s", self._initial, counts)
         if not counts["new"]:  # a hypernetwork that was trained stays as it is

@@ -1,11 +1,15 @@
 """Names to vocabularies, and the word vocabulary in Python and in TensorFlow."""
 
-import io
+import copy
+import pathlib
+import pickle
+import shutil
 
 import pytest
 import sentencepiece
 import seqio
 import tensorflow as tf
+from sentencepiece import sentencepiece_model_pb2
 
 from hyperx.data import vocabularies
 from hyperx.data.toyworld import world as toyworld
@@ -32,23 +36,75 @@ def test_urls_are_left_to_first_use():
     assert vocabulary.sentencepiece_model_file == "gs://nobody/x.model"
 
 
-def test_sentencepiece_model_has_sentinels(tmp_path):
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["a small text", "another text"] * 20),
-        model_writer=model,
-        vocab_size=24,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
+def trained(path, text="a small text"):
+    """The name of a SentencePiece model of a few words."""
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([text, "another text"] * 20),
+            model_writer=file,
+            vocab_size=24,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+    return str(path)
+
+
+def with_sentinels(name, path):
+    """The name of the same model with sentinels as pieces of its own."""
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(pathlib.Path(name).read_bytes())
+    for number in reversed(range(100)):
+        model.pieces.add(piece=f"▁<extra_id_{number}>", type=4)
+    path.write_bytes(model.SerializeToString())
+    return str(path)
+
+
+def test_sentencepiece_models_have_sentinels(tmp_path):
+    name = trained(tmp_path / "a.model")
+    added = vocabularies.get(name)
+    own = vocabularies.get(with_sentinels(name, tmp_path / "b.model"))
+    for vocabulary in (added, own):
+        assert vocabulary.extra_ids == 100
+        assert vocabulary.vocab_size == added.vocab_size
+        assert vocabulary.tokenizer.IdToPiece(added.vocab_size - 1) == "▁<extra_id_0>"
+        assert vocabulary.decode(vocabulary.encode("a small text")) == "a small text"
+        ids = vocabulary.encode_tf(tf.constant("a small text")).numpy().tolist()
+        assert ids == vocabulary.encode("a small text")
+    assert pickle.loads(pickle.dumps(own)) == own
+    assert copy.deepcopy(own).encode("text") == own.encode("text")
+
+
+def test_what_counts_is_the_meaning_of_ids(tmp_path):
+    name = trained(tmp_path / "a.model")
+    copied = shutil.copyfile(name, tmp_path / "copy.model")
+    assert vocabularies.same(name, str(copied))
+    assert vocabularies.same(name, with_sentinels(name, tmp_path / "b.model"))
+    assert not vocabularies.same(name, trained(tmp_path / "c.model", "other words"))
+    assert not vocabularies.same(name, "bytes")
+    assert vocabularies.same("bytes", "bytes")
+    assert vocabularies.get("gs://nobody/x.model") != vocabularies.get(name)
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    path = tmp_path / "x.model"
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match=r"expected a SentencePiece model, got .*x\."):
+        vocabularies.get(str(path)).encode("a")
+
+
+@pytest.mark.parametrize("name", ["cc_all.32000", "nanodo_cc_all.32000.100extra"])
+def test_public_models(data_dir, name):
+    vocabulary = vocabularies.get(
+        str(data_dir / "vocab" / name / "sentencepiece.model")
     )
-    path = tmp_path / "spm.model"
-    path.write_bytes(model.getvalue())
-    vocabulary = vocabularies.get(str(path))
-    assert vocabulary.extra_ids == 100
-    assert vocabulary.decode(vocabulary.encode("a small text")) == "a small text"
+    size = vocabulary.vocab_size
+    assert size == {"cc_all.32000": 32_100}.get(name, 32_101)
+    assert vocabulary.tokenizer.IdToPiece(size - 100) == "▁<extra_id_99>"
+    assert vocabulary.decode(vocabulary.encode("Hello world.")) == "Hello world."
 
 
 def test_ids_are_fixed(words):
