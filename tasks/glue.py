@@ -19,7 +19,6 @@ from hyperx.data.glue import glue
 from hyperx.data.glue import metrics as glue_metrics
 from hyperx.data.glue import tasks as glue_tasks
 
-
 _of = glue_tasks.Member.of
 _MATCHED = {
     "train": "train",

@@ -33,7 +33,6 @@ from hyperx.data.metaicl import formats as metaicl_format
 from hyperx.data.metaicl import metrics as metaicl_metrics
 from hyperx.data.metaicl import source as metaicl_source
 
-
 _METRICS = {
     metaicl.CLASSIFICATION: metaicl_metrics.macro_f1,
     metaicl.MULTI_CHOICE: metaicl_metrics.accuracy,

@@ -22,7 +22,6 @@ from hyperx.data.glue import metrics as glue_metrics
 from hyperx.data.glue import super_glue
 from hyperx.data.glue import tasks as glue_tasks
 
-
 _of = glue_tasks.Member.of
 MEMBERS = (
     _of(super_glue.BOOLQ, glue_metrics.accuracy, "accuracy"),
