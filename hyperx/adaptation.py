@@ -8,6 +8,7 @@ axis G of every array is 1 where all groups share it.
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from hyperx import sharding
@@ -179,6 +180,23 @@ class Memory:
     key: jax.Array
     value: jax.Array
     mask: jax.Array
+
+    @property
+    def length(self) -> int:
+        """Positions of a condition or a row (I or S)."""
+        return self.mask.shape[-1]
+
+    def padded(self, length: int) -> "Memory":
+        """The same with invisible positions behind it, `length` in all."""
+
+        def pad(leaf: jax.Array, axis: int) -> jax.Array:
+            widths = [(0, 0)] * leaf.ndim
+            widths[axis] = (0, length - self.length)
+            return jnp.pad(leaf, widths)
+
+        last = self.mask.ndim - 1  # Of the mask, which has no L in front.
+        key, value = pad(self.key, last + 1), pad(self.value, last + 1)
+        return Memory(key, value, pad(self.mask, last))
 
 
 Part = Prefix | Adapter | LowRank | Scale

@@ -87,7 +87,8 @@ def make_mesh(
 def _arranged(shape: tuple[int, int, int], devices: Sequence[Any]) -> Any:
     """An array of devices of that shape, neighbours close in the network."""
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if slices == 1:
+    # To JAX every node with GPUs is a slice; there, any axis may go over several.
+    if slices == 1 or (shape[0] % slices and devices[0].platform == "gpu"):
         return mesh_utils.create_device_mesh(
             shape, devices, allow_split_physical_axes=True
         )

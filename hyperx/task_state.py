@@ -140,8 +140,7 @@ def concat(states: Sequence[TaskState]) -> TaskState:
     models = {state.fingerprint for state in states}
     if len(models) != 1:
         raise ValueError(f"expected states of one model, got fingerprints {models}")
-    memories = [state.memory for state in states if state.memory is not None]
-    longest = max((memory.mask.shape[-1] for memory in memories), default=0)
+    longest = max((s.memory.length for s in states if s.memory is not None), default=0)
     return jax.tree.map(
         lambda axis, *leaves: jnp.concatenate(leaves, axis),
         states[0]._group_axes(),
@@ -150,19 +149,8 @@ def concat(states: Sequence[TaskState]) -> TaskState:
 
 
 def _with_memory_length(state: TaskState, length: int) -> TaskState:
-    """Pads a state's memory with invisible positions up to `length`."""
-    if state.memory is None:
-        return state
-    missing = length - state.memory.mask.shape[-1]
-
-    def pad(leaf: jax.Array, axis: int) -> jax.Array:
-        widths = [(0, 0)] * leaf.ndim
-        widths[axis] = (0, missing)
-        return jnp.pad(leaf, widths)
-
     memory = state.memory
-    memory = Memory(pad(memory.key, 2), pad(memory.value, 2), pad(memory.mask, 1))
-    return state.replace(memory=memory)
+    return state if memory is None else state.replace(memory=memory.padded(length))
 
 
 def load_state(path: str | pathlib.Path) -> TaskState:

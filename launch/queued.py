@@ -13,16 +13,24 @@ TAKES = {"project", "spot", "slices", "max_hours"}
 _GCLOUD = ["gcloud", "compute", "tpus", "queued-resources"]
 
 _WAIT = string.Template("""\
-# Waits until the machines are there.
-while state=$$($describe) && [ "$$state" != ACTIVE ]; do
+# Waits until the machines are there; for ten minutes also without an answer.
+silent=0
+while true; do
+  if state=$$($describe); then
+    silent=0
+  elif [ $$((silent += 1)) -gt 20 ]; then
+    echo "launch: expected the state of $name, got no answer" >&2
+    exit 1
+  fi
   case $$state in
+    ACTIVE)
+      exit 0 ;;
     FAILED | SUSPENDING | SUSPENDED)
       echo "launch: expected $name to become ACTIVE, got $$state" >&2
       exit 1 ;;
   esac
   sleep 30
 done
-[ "$$state" = ACTIVE ]
 """)
 
 

@@ -251,6 +251,14 @@ class SliceDevice:
     process_index: int = 0
 
 
+def test_gpu_nodes_share_what_axes_need():
+    """JAX numbers nodes as slices; no axis has to end at one of them."""
+    devices = [SliceDevice(n, slice_index=n // 8, platform="gpu") for n in range(16)]
+    for sizes in ({"fsdp": 16}, {"model": 16}, {"fsdp": 2, "model": 8}):
+        arranged = sharding.make_mesh(**sizes, devices=devices).devices
+        assert [device.id for device in arranged.ravel()] == list(range(16))
+
+
 def test_slices_share_the_data_axis_alone():
     devices = [SliceDevice(n, slice_index=n % 2) for n in range(16)]
     arranged = sharding.make_mesh(4, 2, 2, devices=devices).devices

@@ -7,6 +7,8 @@ checksums.
 
 import contextlib
 import functools
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,13 +54,15 @@ class Checkpoint:
             )
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """What was saved beside the state.
+    def digest(self) -> str:
+        """Text that tells its arrays from those of other checkpoints.
 
         Raises:
             ValueError: if the checkpoint is damaged.
         """
-        return self._description.custom_metadata["metadata"]
+        sums = self._description.custom_metadata["checksums"]
+        text = json.dumps(sums, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @functools.cached_property
     def shapes(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ the same order: every process writes and reads the parts that its devices hold.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -76,15 +76,12 @@ class Store:
         """Step of the newest complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
-    def save(
-        self, step: int, state: Any, metadata: Mapping[str, Any] | None = None
-    ) -> None:
+    def save(self, step: int, state: Any) -> None:
         """Saves `state` in the background; its buffers may be donated at once.
 
         Args:
             step: names the checkpoint.
             state: a pytree of arrays.
-            metadata: anything that JSON can hold.
 
         Raises:
             ValueError: if there is a checkpoint of that step.
@@ -94,7 +91,7 @@ class Store:
         if step in self.steps():
             raise ValueError(f"expected a new step, got {step}: {self._there()}")
         flat = checkpoint.flatten(state)
-        custom = {"checksums": checksums.of(flat), "metadata": dict(metadata or {})}
+        custom = {"checksums": checksums.of(flat)}
         self._saving = step
         with self._reported():
             self._open().save_async(
@@ -139,10 +136,6 @@ class Store:
     def restore(self, step: int, abstract: Any = None) -> Any:
         """Restores a state; see `hyperx.checkpoints.checkpoint.Checkpoint.restore`."""
         return self.checkpoint(step).restore(abstract)
-
-    def metadata(self, step: int) -> dict[str, Any]:
-        """The `metadata` that was saved with a checkpoint."""
-        return self.checkpoint(step).metadata
 
     def _open(self) -> ocp.training.Checkpointer:
         if self._writer is None:

@@ -24,7 +24,7 @@ _DECODING = {
 
 def add_train(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> int:
-        with flags.job(args):
+        with flags.job(args, orderly=True):
             flags.configure(args)
             last = flags.call("hyperx.runs.train.train")
         return TERMINATED if last["step"] < last["total_steps"] else 0

@@ -104,8 +104,15 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def job(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Within it, a command is one of the processes of its job."""
+def job(
+    args: argparse.Namespace, *, orderly: bool = False
+) -> contextlib.AbstractContextManager[None]:
+    """Within it, a command is one of the processes of its job.
+
+    Args:
+        args: of the command.
+        orderly: see `hyperx.runs.distributed.job`.
+    """
     from hyperx.runs import distributed
 
     given = {
@@ -113,7 +120,7 @@ def job(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
         for name in inspect.signature(distributed.job).parameters
         if (value := getattr(args, name, None)) is not None
     }
-    return distributed.job(args.distributed, **given)
+    return distributed.job(args.distributed, **given, orderly=orderly)
 
 
 def add_paths(parser: argparse.ArgumentParser, **flags: str) -> None:

@@ -5,10 +5,13 @@ it together, over a mesh of all devices; the first one alone writes what people 
 """
 
 import contextlib
+import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,6 +40,7 @@ def job(
     num_processes: int | None = None,
     process_id: int | None = None,
     heartbeat_timeout: int = HEARTBEAT_TIMEOUT,
+    orderly: bool = False,
 ) -> Iterator[None]:
     """Within it, this process is one of a job; enter it before devices are asked for.
 
@@ -53,6 +57,8 @@ def job(
         process_id: of this process, from 0.
         heartbeat_timeout: seconds without a sign of life until a process counts as
             dead, which ends all others.
+        orderly: whether the body asks JAX for SIGTERM, as the training loop does. If
+            not, SIGTERM ends this process.
 
     Raises:
         ConnectionError: if the others cannot be joined, or are lost within.
@@ -67,6 +73,9 @@ def job(
         yield
         return
     _join(explicit, heartbeat_timeout)
+    if not orderly or jax.process_count() == 1:
+        # JAX has taken SIGTERM to tell whoever asks it.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         yield
     except BaseException as error:
@@ -88,17 +97,19 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def agreed(value: int | None) -> int | None:
+def agreed(value: Any) -> Any:
     """What the first process says, in all of them, if they might see different things.
 
     Args:
-        value: a number of at least 0, or None.
+        value: anything that JSON can hold.
     """
     if jax.process_count() == 1:
         return value
-    number = np.int32(-1 if value is None else value)
-    told = int(multihost_utils.broadcast_one_to_all(number))
-    return None if told < 0 else told
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    text = np.resize(text, length)  # Of the others, only the size counts.
+    told = np.asarray(multihost_utils.broadcast_one_to_all(text), np.uint8)
+    return json.loads(told.tobytes())
 
 
 def share(groups: int, mesh: Mesh) -> list[int]:

@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 from etils import epath
+from jax.sharding import Mesh
 
 from hyperx import sharding
 from hyperx.data import evaluation_rows, evaluation_tasks
 from hyperx.data.controls import possible as possible_controls
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
+from hyperx.runs import distributed
 from hyperx.runs.evaluation import job as job_lib
 from hyperx.runs.evaluation import report as report_lib
 from hyperx.runs.evaluation.batches import BatchedModel
@@ -219,20 +220,23 @@ def evaluate(
 
     Raises:
         FileNotFoundError: without a model or such a checkpoint.
-        ValueError: if no task can be evaluated.
+        ValueError: if no task can be evaluated, or conditions that are decoded together
+            do not divide by the devices.
     """
     model_dir = epath.Path(model_dir)
     folder = epath.Path(output_dir or model_dir / "eval")
+    mesh = sharding.make_mesh(fsdp=fsdp, model=model_parallel)
+    check_groups(evaluator.groups, mesh)
     job = job_lib.Job(
         evaluator=evaluator,
         model_dir=model_dir,
         folder=folder,
         controls=controls,
-        mesh=sharding.make_mesh(fsdp=fsdp, model=model_parallel),
+        mesh=mesh,
         allow_missing=allow_missing,
     )
     chosen = job_lib.steps_of(model_dir, step if steps is None else steps)
-    findings = job.run(chosen)
+    findings = job.run(distributed.agreed(chosen))
     if not findings:
         raise ValueError(f"expected a task to evaluate on, got none: {job.missing}")
     summary = Summary(
@@ -246,6 +250,20 @@ def evaluate(
         missing=job.missing,
         allow_missing=allow_missing,
     )
-    if jax.process_index():  # Of a job with several processes the first one writes.
+    if not distributed.first():
         return {step: summary.results(step) for step in summary.steps}
     return report_lib.write(summary, folder)
+
+
+def check_groups(groups: int, mesh: Mesh) -> None:
+    """Checks that every device gets equally many conditions to decode for.
+
+    Raises:
+        ValueError: if not.
+    """
+    parts = sharding.group_parts(mesh)
+    if groups % parts:
+        raise ValueError(
+            f"expected EVAL_GROUPS, the conditions decoded together, to divide by "
+            f"{parts}, the devices that they lie on, got {groups}"
+        )

@@ -27,7 +27,12 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     Raises:
         FileExistsError: if `path` is anything but an empty folder.
+        ValueError: if it is an address: only on a disk do folders appear whole.
     """
+    if "://" in os.fspath(path):
+        raise ValueError(
+            f"expected a folder on a disk, got {path}: write to one and copy it there"
+        )
     path = pathlib.Path(os.path.abspath(path))
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"expected a new or empty directory, got {path}")

@@ -66,6 +66,9 @@ class Loop:
         """
         start = int(state.step)
         last: dict[str, float] = {"step": start}
+        if self._evaluating(start) and not self._evaluated(start):
+            with sharding.use(self.mesh):  # What a kill or SIGTERM left out.
+                self._evaluate(state, start)
         if start >= total_steps:
             logger.info("nothing to do: step %d of %d", start, total_steps)
             return last | {"total_steps": total_steps}
@@ -81,15 +84,16 @@ class Loop:
                 state, metrics = taken(state, batch, *arguments)
                 start += 1
                 waiting.append((start, metrics, batch["encoder_tokens"].shape))
-                final = start == total_steps or _stopping(terminated, start)
+                stopped = start < total_steps and _stopping(terminated, start)
+                final = start == total_steps or stopped
                 saving = final or self.store.due(start)
-                evaluating = self.evaluate and start % self.eval_period == 0
+                evaluating = self._evaluating(start) and not stopped
                 while len(waiting) > (0 if saving or evaluating else 1):
                     last = self._finish(*waiting.popleft(), bar)
-                if evaluating:  # before saving: a kill between the two repeats both
-                    self._log(start, "eval", self.evaluate(state.params, start))
-                if saving:
+                if saving:  # First: an evaluation may take longer than one has.
                     self.store.save(start, state)
+                if evaluating:
+                    self._evaluate(state, start)
                 if final:
                     break
         self.store.wait()
@@ -132,6 +136,16 @@ class Loop:
             rates = {"steps_per_second": steps, "rows_per_second": rows}
             self._log(step, "train", values | rates)
         return values | {"step": step}
+
+    def _evaluating(self, step: int) -> bool:
+        return self.evaluate is not None and step > 0 and step % self.eval_period == 0
+
+    def _evaluated(self, step: int) -> bool:
+        """Whether the log has an evaluation of `step`; all processes say the same."""
+        return distributed.agreed(self.log is not None and self.log.has(step, "eval"))
+
+    def _evaluate(self, state: TrainState, step: int) -> None:
+        self._log(step, "eval", self.evaluate(state.params, step))
 
     def _log(self, step: int, collection: str, values: dict[str, float]) -> None:
         if self.log is not None:

@@ -68,6 +68,10 @@ class MetricsLog:
             self._writer.write_scalars(step, tagged)
             self._writer.flush()
 
+    def has(self, step: int, collection: str) -> bool:
+        """Whether a collection has a line of that step."""
+        return (step, collection) in self._written
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()

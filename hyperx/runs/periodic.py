@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
-from hyperx import sharding
 from hyperx.inference.predictor import Predictor
 from hyperx.model import ModelConfig
 from hyperx.runs import models
-from hyperx.runs.evaluate import Evaluator
+from hyperx.runs.evaluate import Evaluator, check_groups
 
 
 def evaluation(
@@ -38,18 +37,3 @@ def evaluation(
         return evaluator.flat(results)
 
     return evaluate
-
-
-def check_groups(groups: int, mesh: Mesh) -> None:
-    """Checks that every device gets equally many conditions to decode for.
-
-    Raises:
-        ValueError: if not.
-    """
-    split = NamedSharding(mesh, sharding.spec(("task",)))
-    parts = mesh.size // split.shard_shape((mesh.size,))[0]
-    if groups % parts:
-        raise ValueError(
-            f"expected EVAL_GROUPS, the conditions decoded together, to divide by "
-            f"{parts}, the devices that they lie on, got {groups}"
-        )

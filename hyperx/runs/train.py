@@ -64,18 +64,17 @@ class TrainingData:
             )
         return self.batch_size // self.rows
 
-    def load(
-        self, method: Method, mesh: Mesh, extra: Sequence[str] = ()
-    ) -> batches_lib.GroupedBatches:
-        """Reads the examples and arranges them in batches for this process.
+    def lengths(self, method: Method, extra: Sequence[str] = ()) -> dict[str, int]:
+        """The longest of every feature that is read.
 
         Args:
-            method: what it reads is loaded.
-            mesh: whose devices the batches are for.
-            extra: features to load besides; another condition is as long as the first.
+            method: what it reads.
+            extra: features besides; another condition is as long as the first.
+
+        Raises:
+            ValueError: if one has no length.
         """
-        reads = method.reads
-        features = dict.fromkeys((*batches_lib.FEATURES_READ[reads], *extra))
+        features = dict.fromkeys((*batches_lib.FEATURES_READ[method.reads], *extra))
         lengths = dict(self.feature_lengths)
         if "condition" in lengths:
             lengths.setdefault("other_condition", lengths["condition"])
@@ -84,10 +83,23 @@ class TrainingData:
             raise ValueError(
                 f"expected TASK_FEATURE_LENGTHS with {list(features)}, got no {missing}"
             )
+        return {name: lengths[name] for name in features}
+
+    def load(
+        self, method: Method, mesh: Mesh, extra: Sequence[str] = ()
+    ) -> batches_lib.GroupedBatches:
+        """Reads the examples and arranges them in batches for this process.
+
+        Args:
+            method: what it reads is loaded.
+            mesh: whose devices the batches are for.
+            extra: features to load besides.
+        """
+        reads, lengths = method.reads, self.lengths(method, extra)
         examples = examples_lib.load(
             self.mixture_or_task_name,
             self.split,
-            feature_lengths={name: lengths[name] for name in features},
+            feature_lengths=lengths,
             use_cached=self.use_cached,
             cache_dir=self.cache_dir,
             tasks=method.tasks if reads == "task" else None,

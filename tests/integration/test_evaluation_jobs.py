@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -197,6 +198,16 @@ def test_what_is_finished_is_not_evaluated_again(evaluate, tmp_path, monkeypatch
     monkeypatch.setattr(job_lib.hyperx, "__version__", "another")
     asked, _ = evaluate("--tasks=job_ranked", "--steps=1")
     assert len(asked) == 2
+
+
+def test_what_another_model_found_is_not_taken(evaluate, trained, tmp_path):
+    flags = ("--tasks=job_ranked", "--steps=1")
+    first, _ = evaluate(*flags)
+    copied = shutil.copytree(trained, tmp_path / "copied")
+    assert evaluate(*flags, f"--model_dir={copied}")[0] == []
+    other = dict(EVAL_GROUPS=2, EVAL_ROWS=4, EVAL_TASKS="job_all")
+    run(tmp_path / "other", TRAIN_STEPS=1, SEED=1, **other)
+    assert evaluate(*flags, f"--model_dir={tmp_path}/other")[0] == first
 
 
 def test_a_killed_job_goes_on(evaluate, tmp_path, monkeypatch):

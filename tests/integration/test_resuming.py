@@ -108,6 +108,33 @@ def test_sigterm_saves_and_exits_in_order(
     assert_equal_bit_by_bit(unbroken, folder)
 
 
+def test_an_evaluation_that_was_left_out_is_made_up_for(tmp_path, monkeypatch):
+    folder, asked = tmp_path / "m", []
+    options = dict(TRAIN_STEPS=4, SAVE_PERIOD=2, EVAL_PERIOD=2)
+    options |= dict(EVAL_EXAMPLES=4, EVAL_GROUPS=2, EVAL_ROWS=2)
+    evaluate = loop_lib.Loop._evaluate
+
+    def interrupted(self, state, step):
+        asked.append(step)
+        if asked == [2, 4]:
+            raise KeyboardInterrupt
+        evaluate(self, state, step)
+
+    def evaluated():
+        records = metrics_log.read(folder)
+        return [r["step"] for r in records if r["collection"] == "eval"]
+
+    monkeypatch.setattr(loop_lib.Loop, "_evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, **options)
+    assert Store(folder / "checkpoints").latest() == 4
+    assert evaluated() == [2]
+    for _ in range(2):
+        assert run(folder, **options)["step"] == 4
+        assert evaluated() == [2, 4]
+    assert asked == [2, 4, 4]
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x04

@@ -22,7 +22,8 @@ with open(path, "a") as file:
     file.write(json.dumps(argv) + "\\n")
 if "describe" in argv:
     states = os.environ["STATES"].split()
-    print(states[min(earlier.count('"describe"'), len(states) - 1)])
+    state = states[min(earlier.count('"describe"'), len(states) - 1)]
+    sys.exit("no answer") if state == "-" else print(state)
 elif os.environ.get("HANGS") in argv:
     time.sleep(60)
 elif os.environ.get("FAILS") in argv:
@@ -138,6 +139,14 @@ def test_waiting_in_the_queue(runner):
     assert runner("queued", STATES=states).returncode == 0
     used = [argv[4] for argv in runner.recorded if argv[0] == "gcloud"]
     assert used == ["create", *["describe"] * 3, "scp", "ssh", "ssh", "delete"]
+
+
+def test_waiting_goes_on_without_an_answer(runner):
+    assert runner("queued", STATES="PROVISIONING - - ACTIVE").returncode == 0
+    given_up = runner("queued", STATES="-")
+    assert given_up.returncode == 1
+    assert "expected the state of hint-xl, got no answer" in given_up.stderr
+    assert runner.recorded[-1][4] == "delete"
 
 
 @pytest.mark.parametrize("state", ["FAILED", "SUSPENDING", "SUSPENDED"])

@@ -1,5 +1,7 @@
 """What joins several processes; what they do together is in tests/integration."""
 
+import signal
+
 import jax
 import pytest
 
@@ -87,6 +89,17 @@ def test_what_is_no_number_and_what_cannot_be_joined_is_said(environment, capsys
     error = capsys.readouterr().err
     assert "expected to join the other processes of a job, got: jax.dis" in error
     assert "--distributed=off" in error
+
+
+@pytest.mark.parametrize("orderly", [False, True])
+def test_sigterm_ends_a_process_that_is_alone(environment, joined, orderly):
+    environment.setenv("SLURM_NTASKS", "2")
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with distributed.job(orderly=orderly):
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_one_process_agrees_with_itself():

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from hyperx.data import evaluation_tasks
-from hyperx.runs.evaluate import Evaluator
+from hyperx.runs.evaluate import Evaluator, evaluate
 
 LENGTHS = {"condition": 4, "inputs": 3, "targets": 4}
 
@@ -68,3 +68,10 @@ def test_names_of_files_have_no_odd_signs():
     assert evaluator("t").name == "t"
     name = "p3_(copa|rte)_.*"
     assert evaluator(name).name == "p3__copa_rte__._"
+
+
+def test_conditions_that_devices_cannot_share_are_refused_before_anything_is_read():
+    evaluator = types.SimpleNamespace(groups=6)
+    expected = "expected EVAL_GROUPS, .* to divide by 4, .* got 6"
+    with pytest.raises(ValueError, match=expected):
+        evaluate(model_dir="nowhere", evaluator=evaluator, model_parallel=2)

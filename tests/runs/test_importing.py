@@ -65,3 +65,18 @@ def test_a_model_takes_its_vocabulary_along(tmp_path, source, vocabulary):
     assert cli.main(argv) == 0
     for name in (exchange.VOCABULARY, "model.safetensors"):
         assert (back / name).read_bytes() == (source / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["import", "--from=hf", "nowhere", "--to=gs://bucket/x"],
+        ["export", "--to=t5x", "--model_dir={model}", "--output=gs://bucket/x"],
+    ],
+)
+def test_an_address_is_refused(argv, source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["import", "--from=hf", str(source), "--to=model"]) == 0
+    assert cli.main([word.format(model="model") for word in argv]) == 1
+    assert "a folder on a disk, got gs://bucket/x" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]

@@ -19,7 +19,7 @@ from hyperx.methods.plain import Plain
 from hyperx.optim.optimizers import AdamW
 from hyperx.runs import configuration
 from hyperx.runs.planning import outcomes, report
-from hyperx.runs.planning.programs import Training, batch_shapes
+from hyperx.runs.planning.programs import Decoding, Training, batch_shapes
 from hyperx.runs.planning.slices import Slice
 from hyperx.runs.state import Recipe, initial
 from hyperx.runs.train import TrainingData
@@ -127,6 +127,13 @@ def training(**fields):
     recipe = Recipe(tiny_hint(), AdamW(learning_rate=1e-3))
     given = dict(recipe=recipe, data=data(), micro_batches=1, z_loss=1e-4)
     return Training(**(given | dict(objectives=()) | fields))
+
+
+def test_conditions_that_evaluation_refuses_are_not_planned():
+    config = tiny_hint()
+    decoding = Decoding(config=config, feature_lengths={}, groups=6, rows=1)
+    with pytest.raises(ValueError, match="EVAL_GROUPS, .* by 8, .* got 6"):
+        decoding.outcomes(sharding.make_mesh())
 
 
 def test_the_step_is_that_of_a_state_and_a_batch_that_exist():

@@ -29,7 +29,8 @@ class Orbax:
         Raises:
             ValueError: if that cannot be read or holds no parameters.
         """
-        self.directory = directory.resolve()
+        # `resolve` takes the address of an object store for a relative path.
+        self.directory = directory if directory.is_absolute() else directory.resolve()
         with quiet.failure() as failure:
             state = ocp.checkpointables_metadata(self.directory).metadata[ITEM]
             self._leaves = flatten_dict(state, keep_empty_nodes=True, sep="/")

@@ -5,11 +5,9 @@ joined: one program per number of conditions and length of their memories, whate
 tasks are.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from hyperx import sharding, task_state
@@ -47,7 +45,7 @@ def joined(states: Sequence[TaskState], mesh: Mesh) -> TaskState:
 
 def memory_length(state: TaskState) -> int:
     """Positions of a state's memory; 0 if it has none."""
-    return 0 if state.memory is None else state.memory.mask.shape[-1]
+    return 0 if state.memory is None else state.memory.length
 
 
 def with_memory_length(state: TaskState, length: int, mesh: Mesh) -> TaskState:
@@ -63,13 +61,4 @@ def _join(states: tuple[TaskState, ...]) -> TaskState:
     return task_state.concat(states).constrain()
 
 
-@functools.partial(jax.jit, static_argnames="length")
-def _padded(memory: Memory, length: int) -> Memory:
-    missing = length - memory.mask.shape[-1]
-
-    def pad(leaf: jax.Array, axis: int) -> jax.Array:
-        widths = [(0, 0)] * leaf.ndim
-        widths[axis] = (0, missing)
-        return jnp.pad(leaf, widths)
-
-    return Memory(pad(memory.key, 2), pad(memory.value, 2), pad(memory.mask, 1))
+_padded = jax.jit(Memory.padded, static_argnums=1)

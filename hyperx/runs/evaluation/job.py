@@ -2,15 +2,17 @@
 
 The unit is a checkpoint, a task and a control. What a unit found is kept in a file with
 the settings that it was found under; it is evaluated anew only if they changed.
+
+Of a job with several processes the first one decides what there is to do.
 """
 
-import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from etils import epath
@@ -23,7 +25,7 @@ from hyperx.data import controls as controls_lib
 from hyperx.data.evaluation import Evaluation
 from hyperx.inference.predictor import Predictor
 from hyperx.model import ModelConfig
-from hyperx.runs import models
+from hyperx.runs import distributed, models
 from hyperx.runs.evaluation.findings import Finding, Kept, Unit
 
 logger = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ def steps_of(model_dir: str | os.PathLike[str], which: str | int | None) -> list
             f"expected steps such as 'all', 'latest' or '100,200', got {which!r}"
         ) from None
     for step in steps:
-        store.metadata(step)  # It exists.
+        store.checkpoint(step)  # It exists.
     return steps
 
 
@@ -101,8 +103,10 @@ class Job:
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        config = ModelConfig.from_json(description.read(self.model_dir)["model"])
-        self.method = config.method
+        self._model = description.read(self.model_dir)["model"]
+        self.method = ModelConfig.from_json(self._model).method
+        self._store = Store(self.model_dir / models.CHECKPOINTS)
+        self._digest = functools.cache(lambda step: self._store.checkpoint(step).digest)
         self._kept = Kept(self.folder, self.evaluator.split)
         self._compiled: Predictor | None = None
 
@@ -114,10 +118,11 @@ class Job:
             Unit(*parts)
             for parts in itertools.product(steps, self.evaluator.tasks, controls)
         ]
-        for task in dict.fromkeys(u.task for u in units if self._read(u) is None):
-            with self._missing(task):  # Before hours are spent on others.
-                self.evaluator.check(task)
-        found = {unit: self._read(unit) for unit in units}
+        found = self._read(units)
+        for task in dict.fromkeys(u.task for u, f in found.items() if f is None):
+            self._try(task, self.evaluator.check)  # Before hours are spent on others.
+        if self.missing:  # Others may have been shuffled with them.
+            found = self._read(units)
         left = [
             unit
             for unit, finding in found.items()
@@ -137,24 +142,32 @@ class Job:
         for step, of_step in itertools.groupby(units, lambda unit: unit.step):
             predictor = None  # Leaves its memory to the next one.
             predictor = self._load(step)
+            prepare = functools.partial(self.evaluator.data, predictor=predictor)
             for task, of_task in itertools.groupby(of_step, lambda unit: unit.task):
-                with self._missing(task):
-                    self.evaluator.data(task, predictor)
+                self._try(task, prepare)
                 if task not in self.missing:
                     for unit in of_task:
                         yield self._one(predictor, unit)
 
-    @contextlib.contextmanager
-    def _missing(self, task: str) -> Iterator[None]:
+    def _try(self, task: str, prepare: Callable[[str], Any]) -> None:
         """Notes that a task cannot be read, if the job may go on without it."""
+        failure = None
         try:
-            yield
+            prepare(task)
         except Exception as error:
             if not self.allow_missing:
                 raise
-            self.missing[task] = f"{type(error).__name__}: {error}"
+            failure = error
+        if not self.allow_missing:
+            return
+        reason = failure and f"{type(failure).__name__}: {failure}"
+        agreed = distributed.agreed(reason)
+        if agreed is not None:
+            self.missing[task] = agreed
             self.evaluator.leave_out(task)
-            logger.warning("left out %s: %s", task, self.missing[task])
+            logger.warning("left out %s: %s", task, agreed)
+        elif failure is not None:
+            raise failure
 
     def _load(self, step: int) -> Predictor:
         loaded = models.load(self.model_dir, step, mesh=self.mesh)
@@ -187,15 +200,22 @@ class Job:
 
     def _settings(self, unit: Unit) -> dict[str, Any]:
         """All that a finding depends on."""
-        checkpoint = self.model_dir / models.CHECKPOINTS / str(unit.step)
         return self.evaluator.settings(unit.task, unit.control) | {
             "step": unit.step,
-            "checkpoint_written": checkpoint.stat().mtime,
+            "model": self._model,
+            "checkpoint": self._digest(unit.step),
             "hyperx": hyperx.__version__,
         }
 
-    def _read(self, unit: Unit) -> Finding | None:
-        return self._kept.read(unit, self._settings(unit))
+    def _read(self, units: Iterable[Unit]) -> dict[Unit, Finding | None]:
+        """The findings of earlier jobs, as the first process sees them."""
+        units = list(units)
+        found = [self._kept.read(unit, self._settings(unit)) for unit in units]
+        told = distributed.agreed([f and dataclasses.asdict(f) for f in found])
+        return {
+            unit: fields and Finding(**{**fields, "unit": unit})
+            for unit, fields in zip(units, told, strict=True)
+        }
 
 
 def _number(value: Any) -> float:

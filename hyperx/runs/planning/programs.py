@@ -19,6 +19,7 @@ from hyperx.inference.programs import Programs
 from hyperx.methods.method import Method
 from hyperx.objectives.objective import Objective, Teacher
 from hyperx.runs import step as step_lib
+from hyperx.runs.evaluate import check_groups
 from hyperx.runs.planning.outcomes import Outcome, Program, compiled
 from hyperx.runs.state import Recipe
 from hyperx.runs.train import TrainingData
@@ -106,15 +107,7 @@ def batch_shapes(
         method: what it reads.
         extra: features besides, see `hyperx.data.batches.GroupedBatches`.
     """
-    groups, rows, lengths = data.groups, data.rows, dict(data.feature_lengths)
-    if "condition" in lengths:
-        lengths.setdefault("other_condition", lengths["condition"])
-    features = dict.fromkeys((*batches_lib.FEATURES_READ[method.reads], *extra))
-    missing = [name for name in features if name not in lengths]
-    if missing:
-        raise ValueError(
-            f"expected TASK_FEATURE_LENGTHS with {list(features)}, got no {missing}"
-        )
+    groups, rows, lengths = data.groups, data.rows, data.lengths(method, extra)
 
     def tokens(feature: str, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         leading = (groups, rows)
@@ -159,6 +152,7 @@ class Decoding:
 
     def outcomes(self, mesh: Mesh) -> list[Outcome]:
         """Compiles both programs; the second only if the first fits."""
+        check_groups(self.groups, mesh)
         programs = Programs(self.config, mesh)
         params = self.kept(mesh)
         groups = buckets.groups(self.groups, sharding.group_parts(mesh))
