@@ -137,7 +137,8 @@ def picture(found: Sequence[Found], path: pathlib.Path) -> None:
             _panel(axes, named, size, generation)
     for axes in grid[-1]:
         axes.set_xlabel("GiB per chip")
-    _legend(figure, too_large=not all(one["fits"] for one in found))
+    shown = [one for name, one in named.items() if name.count("-") == 2]
+    _legend(figure, too_large=not all(one["fits"] for one in shown))
     figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
