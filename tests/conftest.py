@@ -25,6 +25,18 @@ from hyperx import config, model, sharding  # noqa: E402
 from hyperx.methods import hint  # noqa: E402
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """Programs are kept on disk, as many tests compile the same ones.
+
+    Where JAX_COMPILATION_CACHE_DIR says, the next run finds them, too.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = tmp_path_factory.getbasetemp() / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _own_logging():
     """Undoes what the command line does to hyperx's logger."""

@@ -4,7 +4,7 @@ import collections
 import json
 
 import pytest
-from tiny_runs import arguments, compiled_once, one_device, run  # noqa: F401
+from tiny_runs import arguments, one_device, run  # noqa: F401
 
 from hyperx import cli
 from hyperx.inference.predictor import Predictor

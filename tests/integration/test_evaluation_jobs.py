@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-from tiny_runs import compiled_once, one_device, run  # noqa: F401
+from tiny_runs import one_device, run  # noqa: F401
 
 from hyperx import cli
 from hyperx.data import averages, metrics, ranking, vocabularies

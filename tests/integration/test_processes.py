@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from tiny_runs import arguments, compiled_once, run, states_of  # noqa: F401
+from tiny_runs import arguments, run, states_of
 
 from hyperx import sharding
 from hyperx.checkpoints.store import Store

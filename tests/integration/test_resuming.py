@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from tiny_runs import (  # noqa: F401
     arguments,
-    compiled_once,
     one_device,
     run,
     start,

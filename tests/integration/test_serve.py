@@ -12,7 +12,7 @@ from concurrent import futures
 import httpx
 import jax
 import pytest
-from tiny_runs import compiled_once, one_device, run  # noqa: F401 - fixtures
+from tiny_runs import one_device, run  # noqa: F401 - fixtures
 
 import hyperx
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from tiny_runs import arguments, compiled_once, one_device, states_of  # noqa: F401
+from tiny_runs import arguments, one_device, states_of  # noqa: F401
 
 import hyperx
 from hyperx import cli

@@ -6,7 +6,7 @@ import logging
 import jax
 import numpy as np
 import pytest
-from tiny_runs import compiled_once, one_device, states_of  # noqa: F401
+from tiny_runs import one_device, states_of  # noqa: F401
 
 from hyperx.data import startup
 from hyperx.runs import configuration, metrics_log

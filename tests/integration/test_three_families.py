@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny_runs import compiled_once, one_device  # noqa: F401
+from tiny_runs import one_device  # noqa: F401
 
 from hyperx import cli
 

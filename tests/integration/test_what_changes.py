@@ -5,7 +5,7 @@ import logging
 import jax
 import numpy as np
 import pytest
-from tiny_runs import arguments, compiled_once, one_device, run, states_of  # noqa: F401
+from tiny_runs import arguments, one_device, run, states_of  # noqa: F401
 
 from hyperx import cli
 from hyperx.methods import hint

@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from tiny_runs import bindings, compiled_once, one_device  # noqa: F401
+from tiny_runs import bindings, one_device  # noqa: F401
 
 import hyperx
 from hyperx import cli

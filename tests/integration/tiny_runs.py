@@ -1,6 +1,6 @@
 """Runs of the shipped gin files that take seconds: what integration tests share.
 
-Test modules import the fixtures `one_device` and `compiled_once`.
+Test modules import the fixture `one_device`.
 """
 
 import os
@@ -10,7 +10,6 @@ import sys
 import jax
 import pytest
 from flax.traverse_util import flatten_dict
-from jax.experimental.compilation_cache import compilation_cache
 
 from hyperx import sharding
 from hyperx.checkpoints.store import Store
@@ -85,21 +84,3 @@ def one_device():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding, "make_mesh", make_mesh)
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiled programs are kept: most runs here compile the same ones."""
-    folder = tmp_path_factory.getbasetemp() / "compiled"
-    names = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
