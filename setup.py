@@ -31,6 +31,7 @@ CORE = [
     "clu>=0.0.12",  # metric writers
     "tensorboard>=2.20",  # imported by clu's summary writer
     "rouge-score>=0.1.2",  # ROUGE
+    "nltk>=3.8",  # sentences, for ROUGE of summaries
     "scikit-learn>=1.4",  # Matthews correlation, F1
     "scipy>=1.12",  # Pearson and Spearman correlation
     "pyarrow>=15",  # Parquet files
@@ -44,6 +45,7 @@ CORE = [
 
 SERVE = [
     "fastapi>=0.115",  # routes, checks of requests, OpenAPI
+    "pydantic>=2.9",  # what a request may hold
     "uvicorn>=0.34",  # the HTTP server
     "prometheus-client>=0.21",  # metrics
 ]

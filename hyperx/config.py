@@ -46,7 +46,8 @@ class T5Config:
         dropout_rate: dropout, active only where a dropout key is given.
         dtype: dtype of activations; parameters are always float32.
         remat: what a layer keeps for its backward pass: ``full`` nothing but its
-            input, ``dots`` the results of weight multiplications, ``none`` everything.
+            input, ``dots`` the results of weight multiplications, ``none`` those of all
+            multiplications; the rest is computed again.
     """
 
     vocab_size: int

@@ -97,14 +97,24 @@ class TaskState:
         return jax.tree.map(repeat, self._group_axes(), self)
 
     def take(self, indices: Sequence[int] | jax.Array) -> "TaskState":
-        """The conditions at `indices` ``[G']``, in that order."""
+        """The conditions at `indices` ``[G']``, in that order.
+
+        Raises:
+            IndexError: if there is no such condition, or `indices` is one number.
+        """
+        if not isinstance(indices, jax.core.Tracer):
+            _check_indices(np.asarray(indices), self.groups)
         indices = jnp.asarray(indices)
         return jax.tree.map(
             lambda axis, leaf: jnp.take(leaf, indices, axis), self._group_axes(), self
         )
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes a safetensors file with a JSON header; replaces `path` at once."""
+        """Writes a safetensors file with a JSON header; replaces `path` at once.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         path = pathlib.Path(path)
         arrays, parts = _flatten(self)
         header = {
@@ -113,8 +123,13 @@ class TaskState:
             "parts": json.dumps(parts),
         }
         partial = path.with_name(path.name + ".partial")
-        save_file(arrays, partial, header)
-        partial.replace(path)
+        try:
+            save_file(arrays, partial, header)
+            partial.replace(path)
+        except SafetensorError as error:  # What it says of a full disk, too.
+            raise OSError(f"expected to write {path}, got: {error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _group_axes(self) -> "TaskState":
         """The same tree with the position of axis G per leaf."""
@@ -122,6 +137,14 @@ class TaskState:
             lambda names: names.index(GROUPS),
             self.axes(),
             is_leaf=lambda node: isinstance(node, tuple),
+        )
+
+
+def _check_indices(indices: np.ndarray, groups: int) -> None:
+    if indices.ndim != 1 or np.any((indices < -groups) | (indices >= groups)):
+        raise IndexError(
+            f"expected a list of conditions among {groups}, from 0 on, got "
+            f"{indices.tolist()}"
         )
 
 
@@ -194,13 +217,18 @@ def _flatten(
                 if isinstance(value, (str, float)):
                     parts[path][field.name] = value
                 elif value is not None:
-                    arrays[f"{path}/{field.name}"] = np.asarray(value)
+                    arrays[f"{path}/{field.name}"] = _dense(value)
     if state.memory is not None:
         for field in ("key", "value", "mask"):
-            arrays[f"memory/{field}"] = np.asarray(getattr(state.memory, field))
+            arrays[f"memory/{field}"] = _dense(getattr(state.memory, field))
     if state.prompt is not None:
-        arrays["prompt"] = np.asarray(state.prompt)
+        arrays["prompt"] = _dense(state.prompt)
     return arrays, parts
+
+
+def _dense(array: jax.Array) -> np.ndarray:
+    """On the host, row by row: safetensors writes memory as it lies."""
+    return np.ascontiguousarray(array).reshape(array.shape)
 
 
 def _unflatten(

@@ -16,7 +16,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from hyperx.data import metrics, vocabularies
+from hyperx.data import metrics, sources, vocabularies
 from hyperx.data.c4 import files as c4
 from hyperx.data.c4 import splits
 
@@ -68,6 +68,7 @@ def _add(
         ],
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
         metric_fns=[continuation],
+        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
 
 

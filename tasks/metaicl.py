@@ -27,7 +27,7 @@ from typing import Any
 
 import seqio
 
-from hyperx.data import averages, vocabularies
+from hyperx.data import averages, sources, vocabularies
 from hyperx.data.metaicl import files as metaicl
 from hyperx.data.metaicl import formats as metaicl_format
 from hyperx.data.metaicl import metrics as metaicl_metrics
@@ -178,6 +178,7 @@ class _Family:
                 for feature in metaicl_source.FEATURES
             },
             **options,
+            shuffle_buffer_size=sources.SHUFFLE_BUFFER,
         )
 
 

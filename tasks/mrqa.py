@@ -111,6 +111,7 @@ def _add(
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
         postprocess_fn=metrics.postprocess,
         metric_fns=[mrqa_metrics.by_question],
+        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
 
 

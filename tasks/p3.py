@@ -17,13 +17,14 @@ NOTE: HINT's task has no end of sequence on inputs and condition; here all featu
 """
 
 import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import seqio
 
-from hyperx.data import averages, metrics, ranking, vocabularies
+from hyperx.data import averages, metrics, ranking, sources, vocabularies
 from hyperx.data.p3 import directories
 from hyperx.data.p3 import files as p3
 from hyperx.data.p3 import formats as p3_format
@@ -31,6 +32,8 @@ from hyperx.data.p3 import lists as p3_lists
 from hyperx.data.p3 import metrics as p3_metrics
 from hyperx.data.p3 import raw as p3_raw
 from hyperx.data.p3 import source as p3_source
+
+logger = logging.getLogger(__name__)
 
 _PREFIX, _RAW_PREFIX = "p3_", "p3_raw_"
 
@@ -80,10 +83,23 @@ def register(
             seqio.MixtureRegistry.remove(mixture)
         members = p3_lists.members(mixture, folder.splits)
         if members:
+            _tell_missing(mixture, folder)
             rates = [(_PREFIX + name, rate) for name, rate in members.items()]
             seqio.MixtureRegistry.add(mixture, rates)
             names.append(mixture)
     return tuple(names)
+
+
+def _tell_missing(mixture: str, folder: p3.Folder) -> None:
+    absent = p3_lists.missing(mixture, folder.splits)
+    if absent:
+        logger.info(
+            "%s is without %d of its data sets, which %s has not: %s",
+            mixture,
+            len(absent),
+            folder.place,
+            ", ".join(absent[:3]) + ", ..." * (len(absent) > 3),
+        )
 
 
 def missing(
@@ -156,6 +172,7 @@ def _add(prefix: str, configuration: str, prompts: p3_source.Prompts) -> str:
         },
         postprocess_fn=ranking.postprocess if is_ranked else metrics.postprocess,
         metric_fns=[ranking.accuracy if is_ranked else metrics.generation],
+        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
     return name
 

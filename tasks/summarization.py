@@ -80,6 +80,7 @@ def _add(name: str, tokens: seqio.Vocabulary, read: Any) -> None:
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
         postprocess_fn=metrics.postprocess,
         metric_fns=[summarization.rouge],
+        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
 
 

@@ -13,15 +13,12 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from hyperx.data import metrics, vocabularies
+from hyperx.data import metrics, sources, vocabularies
 from hyperx.data.super_ni import formats as super_ni_format
 from hyperx.data.super_ni import splits as super_ni
 
 FEATURES = ("condition", "inputs", "prompt", "targets")
 STRINGS = (*FEATURES, "task", "category", "id")
-
-# All of the English training set: seqio's buffer of 1,000 holds ten tasks only.
-_SHUFFLE_BUFFER = 100_000
 
 
 def register(
@@ -86,7 +83,7 @@ def add(
         output_features={f: seqio.Feature(tokens, add_eos=True) for f in FEATURES},
         postprocess_fn=metrics.postprocess,
         metric_fns=[metrics.generation],
-        shuffle_buffer_size=_SHUFFLE_BUFFER,
+        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
     return name
 

@@ -88,20 +88,24 @@ def test_a_trained_model_brings_its_configuration(calls, config, tmp_path, flag)
     assert calls == [("evaluate.evaluate", {}, macros)]
 
 
-def test_infer_passes_what_is_given_and_fails_for_malformed_lines(
-    calls, config, monkeypatch
-):
-    argv = ["infer", f"--gin_file={config}", "--model_dir=out"]
-    assert cli.main([*argv, "--condition=Do it.", "--batch_size=4"]) == 0
+def test_infer_passes_what_is_given_and_fails_for_malformed_lines(monkeypatch):
+    calls, malformed = [], iter([0, 0, 2])
+
+    def infer(**given):
+        calls.append(given)
+        return next(malformed)
+
+    _fake(monkeypatch, "hyperx.runs.infer", infer=infer)
+    argv = ["infer", "--model_dir=out"]
+    flags = ["--condition=Do it.", "--batch_size=4", "--step=7", "--vocabulary=bytes"]
+    assert cli.main([*argv, *flags]) == 0
     given = {"model_dir": "out", "input": "-", "output": "-"}
-    expected = {**given, "condition": "Do it.", "batch_size": 4}
-    assert calls[0][:2] == ("infer.infer", expected)
+    expected = dict(condition="Do it.", batch_size=4, step=7, vocabulary="bytes")
     decoding = dict(beams=3, length_penalty=0.5, returned=2)
     decoding |= dict(temperature=0.7, top_k=5, top_p=0.9, seed=-1)
     assert cli.main(argv + [f"--{k}={v}" for k, v in decoding.items()]) == 0
-    assert calls[1][:2] == ("infer.infer", given | decoding)
-    monkeypatch.setattr(configuration, "call", lambda name, **arguments: 2)
     assert cli.main(argv) == 1
+    assert calls == [given | expected, given | decoding, given]
 
 
 def test_inspect_passes_json_or_lists(calls, config, monkeypatch, capsys):

@@ -46,7 +46,7 @@ def train(mesh):
     state = initial(recipe, abstract, mesh, seed=0)
     batch = random_batch()
     batch = jax.device_put(batch, sharding.batch_shardings(batch, mesh))
-    step = jax.jit(make_step(recipe, dropout=True))
+    step = jax.jit(make_step(recipe))
     states, losses = [state], []
     with sharding.use(mesh):
         for _ in range(STEPS):

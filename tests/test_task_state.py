@@ -91,3 +91,27 @@ def test_damaged_and_foreign_files_are_refused(state, tmp_path):
     save_file({"x": np.zeros(1)}, path)
     with pytest.raises(ValueError, match="expected format"):
         load_state(path)
+
+
+@pytest.mark.parametrize("indices", [[3], [-4], [0, 7], 0])
+def test_there_are_only_the_conditions_that_there_are(state, indices):
+    with pytest.raises(IndexError, match="expected a list of conditions among 3"):
+        state.take(indices)
+    assert_equal(state.take([-1]), state.take([2]))
+
+
+def test_arrays_are_written_row_by_row_however_they_lie(state, tmp_path):
+    def turned(leaf):
+        return np.asarray(leaf).T.copy().T[..., ::1]
+
+    lying = jax.tree.map(turned, state)
+    assert not all(leaf.flags["C_CONTIGUOUS"] for leaf in jax.tree.leaves(lying))
+    lying.save(tmp_path / "state.safetensors")
+    assert_equal(load_state(tmp_path / "state.safetensors"), state)
+
+
+def test_a_disk_that_cannot_be_written_is_an_os_error(state, tmp_path):
+    (tmp_path / "state.partial").mkdir()  # Where it would be written first.
+    with pytest.raises(OSError, match=r"state"):
+        state.save(tmp_path / "state")
+    assert not (tmp_path / "state").exists()

@@ -60,7 +60,7 @@ def _ours(pair: Pair, inputs: np.ndarray, targets: np.ndarray) -> Callable[[], f
     state = TrainState(
         jnp.zeros((), jnp.int32), params, recipe.transformation.init(params)
     )
-    compiled = step_lib.compiled(step_lib.make_step(recipe, dropout=False), state)
+    compiled = step_lib.compiled(step_lib.make_step(recipe), state)
     batch, key = _batch(inputs, targets), jax.random.key(0)
 
     def step() -> float:

@@ -125,7 +125,7 @@ def _training(job: Job, mesh: Mesh) -> Lower:
         "decoder_loss_weights": jax.ShapeDtypeStruct(targets.shape, jnp.float32),
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = step_lib.compiled(step_lib.make_step(recipe, dropout=False), state)
+    step = step_lib.compiled(step_lib.make_step(recipe), state)
     return lambda: step.lower(state, batch, key)
 
 

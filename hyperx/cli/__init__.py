@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 
 import hyperx
-from hyperx.cli import configured, data, direct, planning, serving
+from hyperx.cli import configured, data, direct, planning, serving, trained
 
 COMMANDS = (
     configured.add_train,
     configured.add_eval,
-    configured.add_infer,
-    direct.add_adapt,
-    direct.add_tune,
+    trained.add_infer,
+    trained.add_adapt,
+    trained.add_tune,
     configured.add_inspect,
     planning.add_plan,
     planning.add_cost,

@@ -8,19 +8,6 @@ from hyperx.cli import flags
 # What shells report of a process that SIGTERM ended: the run is saved, not finished.
 TERMINATED = 128 + signal.SIGTERM
 
-_DECODING = {
-    "beams": (flags.positive, "search the best output with so many beams"),
-    "length_penalty": (
-        float,
-        "of a beam search: favours longer outputs (default: 0.6)",
-    ),
-    "temperature": (float, "sample; 1 as the model says, less is safer (default: 1)"),
-    "top_k": (flags.positive, "sample from so many most likely tokens"),
-    "top_p": (float, "sample from the most likely tokens that sum up to this"),
-    "returned": (flags.positive, "outputs per input, as a list (default: 1)"),
-    "seed": (int, "of sampling (default: 0)"),
-}
-
 
 def add_train(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> int:
@@ -84,59 +71,6 @@ def add_eval(commands: flags.Commands) -> None:
     parser.add_argument(
         "--output", metavar="DIR", help="where to write (default: eval in the model's)"
     )
-
-
-def add_infer(commands: flags.Commands) -> None:
-    def run(args: argparse.Namespace) -> int:
-        from hyperx.runs import configuration
-
-        flags.configure(args)
-        malformed = flags.call(
-            "hyperx.runs.infer.infer",
-            model_dir=configuration.macro("MODEL_DIR"),
-            input=args.input,
-            output=args.output,
-            condition=args.condition,
-            max_new_tokens=args.max_new_tokens,
-            batch_size=args.batch_size,
-            **{name: getattr(args, name) for name in _DECODING},
-        )
-        return 1 if malformed else 0
-
-    parser = flags.add(
-        commands,
-        run,
-        "infer",
-        "apply a trained model to inputs",
-        "echo 'some input' | hyperx infer --model_dir=out --condition='Reverse it.'",
-    )
-    flags.add_gin(parser)
-    parser.add_argument(
-        "--input",
-        default="-",
-        metavar="FILE",
-        help='JSON lines with "condition" and "input", or with --condition plain '
-        "lines; - is standard input (default: -)",
-    )
-    parser.add_argument(
-        "--output",
-        default="-",
-        metavar="FILE",
-        help="JSON lines to write; - is standard output (default: -)",
-    )
-    parser.add_argument(
-        "--condition", metavar="TEXT", help="the condition of every input"
-    )
-    parser.add_argument(
-        "--max_new_tokens", type=flags.positive, metavar="N", help="longest output"
-    )
-    parser.add_argument(
-        "--batch_size", type=flags.positive, metavar="N", help="inputs decoded at once"
-    )
-    decoding = parser.add_argument_group("decoding (default: greedy)")
-    for name, (kind, text) in _DECODING.items():
-        metavar = "N" if kind is not float else "X"
-        decoding.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
 
 
 def add_inspect(commands: flags.Commands) -> None:

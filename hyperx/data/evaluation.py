@@ -20,7 +20,7 @@ import tensorflow as tf
 from seqio.metrics import ModelOutputType
 
 from hyperx.data import controls, converters, evaluation_tasks, metrics, ranking
-from hyperx.data.evaluation_rows import Reader, Rows, first
+from hyperx.data.evaluation_rows import Reader, Rows, other_conditions
 
 _DECODED = evaluation_tasks.DECODED
 
@@ -104,11 +104,12 @@ class Evaluation:
         )
         reader = Reader(reads, feature_lengths, known_tasks)
         following = tuple((others or {}).items())
+        given = list(self._evaluator.cached_task_datasets[name].as_numpy_iterator())
         self._rows = Rows(
             self._task,
-            list(self._evaluator.cached_task_datasets[name].as_numpy_iterator()),
+            given,
             reader,
-            lambda: (reader.condition(*first(*other)) for other in following),
+            lambda: other_conditions(reader, given[0], following),
             ranked=ModelOutputType.SCORE in self._wanted,
         )
 

@@ -1,13 +1,13 @@
 """The rows that a task is evaluated on: as models read them, and as people do."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import seqio
 
-from hyperx.data import controls, converters, examples, ranking
+from hyperx.data import controls, converters, examples, ranking, reading
 
 Example = Mapping[str, Any]
 
@@ -62,10 +62,38 @@ def first(name: str, split: str) -> tuple[seqio.Task, Example]:
       ValueError: it has none.
     """
     task = seqio.TaskRegistry.get(name)
-    dataset = task.get_dataset(None, split, shuffle=False, num_epochs=1)
-    for example in dataset.take(1).as_numpy_iterator():
+    for example in reading.dataset_of(task, split).take(1).as_numpy_iterator():
         return task, example
     raise ValueError(f"expected examples to evaluate on in {name!r}, got none")
+
+
+def other_conditions(
+    reader: Reader, example: Example, others: Iterable[tuple[str, str]]
+) -> Iterator[controls.Condition]:
+    """The first conditions of other tasks, in order; those of its own kind come last.
+
+    The same task with another seed, or another template of the same data set, has
+    conditions that say the same.
+
+    Args:
+      reader: of the model.
+      example: of the task.
+      others: names and splits of the other tasks.
+    """
+    of_its_kind = []
+    for name, split in others:
+        task, other = first(name, split)
+        condition = reader.condition(task, other)
+        if _kind(other) == _kind(example):
+            of_its_kind.append(condition)
+        else:
+            yield condition
+    yield from of_its_kind
+
+
+def _kind(example: Example) -> str:
+    """What an example says of where it comes from; nothing if all it has is itself."""
+    return ranking.as_text(example.get("category", example.get("task", "")))
 
 
 class Rows:

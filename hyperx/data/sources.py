@@ -11,6 +11,10 @@ TEXT = tf.TensorSpec([], tf.string)
 TEXTS = tf.TensorSpec([None], tf.string)
 NUMBER = tf.TensorSpec([], tf.int32)
 
+# For tasks: a draw of examples to evaluate on is among so many; seqio's 1,000 would be
+# the first articles of a set. Training here arranges rows by itself.
+SHUFFLE_BUFFER = 100_000
+
 # Makes the rows of a split anew: one dictionary each, by column.
 MakeRows = Callable[[], Iterator[Mapping[str, Any]]]
 
@@ -47,5 +51,11 @@ class TextSource(seqio.FunctionDataSource):
         self, split: str, shuffle_files: bool, seed: int | None = None
     ) -> tf.data.Dataset:
         del shuffle_files, seed
-        rows = self._read(split)
+        read = [self._read(split)]
+
+        def rows() -> Iterator[Mapping[str, Any]]:
+            # TensorFlow keeps this function for ever; what was read must not stay.
+            make = read.pop() if read else self._read(split)
+            yield from make()
+
         return tf.data.Dataset.from_generator(rows, output_signature=self._columns)

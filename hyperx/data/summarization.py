@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from rouge_score import rouge_scorer
 
-from hyperx.data import records
+from hyperx.data import folders, records
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -120,6 +120,7 @@ def files(
 
     Raises:
       FileNotFoundError: there are none.
+      ValueError: they lie in several folders.
     """
     directory = directory or os.environ.get("SUMMARIZATION_DIR")
     if not directory:
@@ -127,7 +128,7 @@ def files(
             "expected the folder of the sets to summarize, got neither `directory` nor "
             f"SUMMARIZATION_DIR; {HOW_TO_GET}"
         )
-    root = pathlib.Path(directory).expanduser() / name
+    root = folders.local(directory) / name
     found = [
         path
         for path in sorted(root.rglob("*"))
@@ -138,6 +139,12 @@ def files(
         raise FileNotFoundError(
             f"expected files of the split {split!r} in {root} ({', '.join(SUFFIXES)}), "
             f"found none; {HOW_TO_GET}"
+        )
+    folders_of = sorted({str(path.parent) for path in found})
+    if len(folders_of) > 1:
+        raise ValueError(
+            f"expected the files of the split {split!r} in one folder, got releases "
+            f"beside each other in {folders_of}"
         )
     return found
 

@@ -6,10 +6,11 @@ another model is told by its beginning.
 """
 
 import dataclasses
+import functools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -66,7 +67,8 @@ class Bank:
                 lengths mean few compiled programs.
 
         Raises:
-            ValueError: for a length that is none.
+            ValueError: for a length that is none, or a spill folder that is no folder
+                on a disk.
         """
         if odd := [length for length in lengths if length != buckets.length(length)]:
             raise ValueError(
@@ -90,8 +92,7 @@ class Bank:
             tokens: what the hypernetwork reads of one condition, ``[I]``; padding at
                 its end does not count. None for a model that reads none.
         """
-        tokens = None if tokens is None else self._unpadded(tokens)
-        return addresses.of_condition(self.predictor.fingerprint, tokens)
+        return addresses.of_condition(self.predictor.fingerprint, self._tokens(tokens))
 
     def put(self, condition: str | np.ndarray | None) -> str:
         """Sees to it that the state of a condition is there.
@@ -106,22 +107,40 @@ class Bank:
             ValueError: if the model cannot read the condition, or its state alone
                 exceeds the budget.
         """
-        state_id = self.remember(condition)
-        self._state(state_id)
-        return state_id
+        tokens = self._tokens(condition)
+        self.state(tokens)
+        return self.state_id(tokens)
 
     def remember(self, condition: str | np.ndarray | None) -> str:
         """As `put`, but the state is made when `get` asks for it."""
-        if isinstance(condition, str):
-            (condition,) = self.predictor.condition_tokens([condition])
-        state_id = self.state_id(condition)
-        tokens = None if condition is None else self._unpadded(condition)
+        tokens = self._tokens(condition)
+        state_id = addresses.of_condition(self.predictor.fingerprint, tokens)
         with self._lock:
             self._conditions[state_id] = tokens
             self._conditions.move_to_end(state_id)
             while len(self._conditions) > REMEMBERED:
                 self._conditions.popitem(last=False)
         return state_id
+
+    def state(self, condition: str | np.ndarray | None) -> TaskState:
+        """The state of a condition, as `get` hands it out; made and kept if need be.
+
+        Unlike `put` and then `get`, it cannot fail by a `delete` between the two.
+
+        Args:
+            condition: as of `put`.
+
+        Raises:
+            ValueError: as `put`.
+        """
+        tokens = self._tokens(condition)
+        return self._state(self.remember(tokens), lambda: tokens)
+
+    def fresh(self, condition: str | np.ndarray | None) -> TaskState:
+        """As `state`, but always made, and neither kept nor written anywhere."""
+        state = self._generated(self._tokens(condition))
+        self._states.check(state.nbytes)
+        return state
 
     def add(self, state: TaskState) -> str:
         """Takes in a state that was made elsewhere, such as a tuned one.
@@ -163,7 +182,10 @@ class Bank:
         """
         if not state_ids:
             raise ValueError("expected at least one state id, got none")
-        found = {one: self._state(one) for one in dict.fromkeys(state_ids)}
+        found = {
+            one: self._state(one, functools.partial(self._condition, one))
+            for one in dict.fromkeys(state_ids)
+        }
         states = [found[state_id] for state_id in state_ids]
         return joining.joined(states, self.predictor.mesh)
 
@@ -189,8 +211,12 @@ class Bank:
             raise UnknownStateError(f"expected the id of a known state, got {state_id}")
 
     def delete(self, state_id: str) -> bool:
-        """Forgets a state, its file and its condition; whether it was known."""
+        """Forgets a state, its file and its condition; whether it was known.
+
+        One that is being made is handed to those who wait for it, and not kept.
+        """
         with self._lock:
+            self._pending.pop(state_id, None)
             held = self._states.pop(state_id) is not None
             known = self._conditions.pop(state_id, self) is not self
         spilled = self._spill is not None and self._spill.delete(state_id)
@@ -206,8 +232,15 @@ class Bank:
             counts.spilled_states, counts.spilled_bytes = len(spill), spill.nbytes
         return counts
 
-    def _state(self, state_id: str) -> TaskState:
-        """One state, from memory, from disk or from its condition."""
+    def _state(
+        self, state_id: str, condition: Callable[[], np.ndarray | None]
+    ) -> TaskState:
+        """One state, from memory, from disk or from its condition.
+
+        Args:
+            state_id: of it.
+            condition: returns its tokens, and is called if they are needed.
+        """
         with self._lock:
             if (state := self._states.get(state_id)) is not None:
                 self._counts.hits += 1
@@ -218,26 +251,37 @@ class Bank:
         if made is not None:
             return made.result()
         try:
-            mine.set_result(self._made(state_id))
+            mine.set_result(self._made(state_id, condition, mine))
         except BaseException as error:
             mine.set_exception(error)
         finally:
             with self._lock:
-                del self._pending[state_id]
+                if self._pending.get(state_id) is mine:
+                    del self._pending[state_id]
         return mine.result()
 
-    def _made(self, state_id: str) -> TaskState:
+    def _made(
+        self,
+        state_id: str,
+        condition: Callable[[], np.ndarray | None],
+        mine: Future[TaskState],
+    ) -> TaskState:
+        """One state that is not in memory; kept unless it is deleted meanwhile."""
+
+        def wanted() -> bool:
+            return self._pending.get(state_id) is mine
+
         loaded = None if self._spill is None else self._spill.read(state_id)
-        state = self._generated(state_id) if loaded is None else self._placed(loaded)
+        state = self._generated(condition()) if loaded is None else self._placed(loaded)
         if loaded is None and self._spill is not None:
-            self._spill.write(state_id, state)
-        self._keep(state_id, state)
+            self._spill.write(state_id, state, wanted)
+        self._keep(state_id, state, wanted)
         with self._lock:
             self._counts.misses += loaded is None
             self._counts.loaded += loaded is not None
         return state
 
-    def _generated(self, state_id: str) -> TaskState:
+    def _condition(self, state_id: str) -> np.ndarray | None:
         self.check(state_id)
         with self._lock:
             tokens = self._conditions.get(state_id, self)
@@ -245,14 +289,24 @@ class Bank:
             raise UnknownStateError(
                 f"expected state {state_id} or its condition, got neither any more"
             )
+        return tokens
+
+    def _generated(self, tokens: np.ndarray | None) -> TaskState:
         if tokens is None:
             return self._placed(self.predictor.adapt_tokens(None))
         if self._reads_text:
             tokens = np.pad(tokens, (0, self._length(len(tokens)) - len(tokens)))
         return self._placed(self.predictor.adapt_tokens(tokens[None]))
 
-    def _keep(self, state_id: str, state: TaskState) -> None:
+    def _keep(
+        self,
+        state_id: str,
+        state: TaskState,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         with self._lock:
+            if not wanted():
+                return
             left = self._states.put(state_id, state, state.nbytes)
             self._counts.evicted += len(left)
 
@@ -270,9 +324,13 @@ class Bank:
     def _reads_text(self) -> bool:
         return self.predictor.config.method.reads == "condition"
 
-    def _unpadded(self, tokens: np.ndarray) -> np.ndarray:
+    def _tokens(self, condition: str | np.ndarray | None) -> np.ndarray | None:
         """Tokens ``[I]`` without padding at their end; a task's number has none."""
-        tokens = np.asarray(tokens)
+        if condition is None:
+            return None
+        if isinstance(condition, str):
+            (condition,) = self.predictor.condition_tokens([condition])
+        tokens = np.asarray(condition)
         if tokens.ndim != 1:
             raise ValueError(f"expected tokens [I] of a condition, got {tokens.shape}")
         return np.trim_zeros(tokens, "b") if self._reads_text else tokens

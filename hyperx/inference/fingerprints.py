@@ -26,6 +26,13 @@ def _bit_sums(params: Any) -> Any:
 
 
 def _bit_sum(leaf: jax.Array) -> jax.Array:
-    """Sum of an array's bits as integers weighted by position, modulo 2^32."""
+    """Sum modulo 2^32 of an array's words, each mixed with its position.
+
+    Mixed as MurmurHash3 ends (Appleby 2011): sums of words alone do not see when all
+    change alike, as in twice the weights.
+    """
     bits = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
-    return jnp.sum(bits * (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1))
+    word = bits ^ (jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9))
+    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
+    return jnp.sum(word ^ (word >> 16), dtype=jnp.uint32)

@@ -162,7 +162,8 @@ class Predictor(TokenPredictor):
             "decoder_input_tokens": np.asarray(decoder_input_tokens, np.int32)[None],
         }
         with sharding.use(self.mesh):
-            logits = self._programs.logits(self.params, batch, self._checked(state))
+            state = self._checked(state).replace(fingerprint="")
+            logits = self._programs.logits(self.params, batch, state)
         return np.asarray(logits)[0]
 
     def condition_tokens(self, texts: Sequence[str]) -> np.ndarray:

@@ -58,6 +58,12 @@ class TokenPredictor:
         """Whether the model's hypernetwork reads conditions."""
         return self.config.method.reads in ("condition", "task")
 
+    @property
+    def _rows_are_conditions(self) -> bool:
+        """Whether every input has weights of its own, and is a group in the model."""
+        hypernetwork = self.config.method.hypernetwork(self.config.backbone)
+        return hypernetwork is not None and hypernetwork.instance is not None
+
     def adapt_tokens(self, tokens: np.ndarray | None) -> TaskState:
         """Reads conditions and writes the weights they ask for.
 
@@ -196,8 +202,11 @@ class TokenPredictor:
             ValueError: if the state is neither of G conditions nor of one.
         """
         given, rows, _ = tokens.shape
-        groups = buckets.groups(given, sharding.group_parts(self.mesh))
-        tokens = buckets.filled(tokens, (groups, buckets.size(rows)))
+        parts = sharding.group_parts(self.mesh)
+        groups, size = buckets.groups(given, parts), buckets.size(rows)
+        if self._rows_are_conditions and groups == 1:
+            size = buckets.groups(max(rows, 2), parts)
+        tokens = buckets.filled(tokens, (groups, size))
         if state.groups not in (1, given, groups):
             raise ValueError(
                 f"expected a state of {given} conditions or of one, got {state.groups}"
@@ -205,4 +214,6 @@ class TokenPredictor:
         if state.groups not in (1, groups):
             with sharding.use(self.mesh):
                 state = state.take(np.minimum(np.arange(groups), given - 1))
-        return buckets.pad_length(tokens), joining.placed(state, self.mesh)
+        # Whose state it is decides over nothing that is compiled.
+        state = joining.placed(state, self.mesh).replace(fingerprint="")
+        return buckets.pad_length(tokens), state

@@ -7,6 +7,7 @@ instruction itself (instruction fusion). Everything is trained, backbone include
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 from hyperx.config import T5Config
@@ -14,6 +15,8 @@ from hyperx.hypernetworks.conditioners.texts import InstructionEncoder
 from hyperx.hypernetworks.generators.queries import QueryGenerator, QueryGeneratorConfig
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads
+
+_T5 = "encoder/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,8 @@ class Quirks:
     Attributes:
         see_padding: the instruction's tokens attend to padding.
         reshaped_down: down-projections are reshaped where a transpose was meant.
-        generator_dropout: dropout in the heads whatever the model's rate (0.1 there).
+        generator_dropout: dropout in the heads whatever the model's rate (0.1 there),
+            with one mask for all vectors of a kind.
         unused_cross_adapters: adapters for cross-attentions are generated and dropped.
         symmetric_start: small initial queries and neither residual nor normalisation
             around their attention, so that all queries find the same at first.
@@ -44,7 +48,8 @@ class Hint(Method):
         bottleneck: of the generated adapters; 0 for none.
         prefix_length: of the generated prefixes; 0 for none.
         fusion: whether the decoder attends to the encoded instruction.
-        tied_encoder: whether the instruction is read by the backbone's own encoder.
+        tied_encoder: whether the instruction is read by the backbone's own encoder; if
+            not, by one that starts as a copy of it.
         head_width: hidden width of the generator's heads; the model width if None.
         quirks: faults of the published code to reproduce.
     """
@@ -66,6 +71,11 @@ class Hint(Method):
                 "expected at least one of adapters, prefixes and fusion, got "
                 "bottleneck=0, prefix_length=0, fusion=False"
             )
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """An encoder of its own starts as the backbone's."""
+        return {} if self.tied_encoder else {"hypernetwork/conditioner/encoder/": _T5}
 
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:
         """The hyperencoder, the query generator and fusion."""

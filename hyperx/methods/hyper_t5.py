@@ -10,7 +10,7 @@ slots and heads follow accounts of it and of its successors.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -80,8 +80,8 @@ class HyperT5Prefix(_HyperT5):
         heads = PrefixHeads(backbone, self.length, self.cross_attention, self.gate)
         return self._hypernetwork(backbone, 2 * self.length, heads)
 
-    def start(self, params: Any) -> Any:
-        """Scales the heads so that prefixes are as large as the backbone's own keys.
+    def start(self, params: Any, new: Collection[str] | None = None) -> Any:
+        """Scales new heads so that prefixes are as large as the backbone's own keys.
 
         A T5 does not divide its scores, so keys of another size would silence or drown
         all else in every attention of the frozen backbone.
@@ -91,6 +91,8 @@ class HyperT5Prefix(_HyperT5):
             for site in (ALL_SITES if self.cross_attention else SITES)[stack]:
                 for side in ("key", "value"):
                     name = f"{stack}_{site}_{side}_wo"
+                    if new is not None and f"hypernetwork/generator/{name}" not in new:
+                        continue
                     size = _size(params, stack, site, side)
                     generator[name] = generator[name] * size[:, None, None] / GELU_RMS
         hypernetwork = params["hypernetwork"] | {"generator": generator}

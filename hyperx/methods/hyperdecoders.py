@@ -19,7 +19,7 @@ from hyperx.hypernetworks.generators.stacks import StackGenerators, TaskReader
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.hypernetworks.tables.parts import AdapterTable
 from hyperx.hypernetworks.tables.tables import Table
-from hyperx.methods.method import Method, Reads, check_reads
+from hyperx.methods.method import Method, Reads, check_reads, names_of
 
 Mode = Literal["none", "manual", "manual_specific", "task", "generated"]
 _OF_TASKS = ("manual_specific", "task")
@@ -62,7 +62,7 @@ class Hyperdecoders(Method):
     normalized_input: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has no tuples
+        object.__setattr__(self, "tasks", names_of(self.tasks))
         modes = {stack: getattr(self, stack) for stack in _STACKS}
         for stack, mode in modes.items():
             if mode not in get_args(Mode):

@@ -18,7 +18,7 @@ from hyperx.hypernetworks.generators.sublayers import (
     SublayerGeneratorConfig,
 )
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.methods.method import Method, Reads, check_reads
+from hyperx.methods.method import Method, Reads, check_reads, names_of
 
 _REDUCTION = 32  # model width to bottleneck in the published configurations
 
@@ -50,7 +50,7 @@ class HyperFormer(Method):
     identity_start: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has no tuples
+        object.__setattr__(self, "tasks", names_of(self.tasks))
         check_reads(self.reads, ("task",), self.tasks)
         if self.bottleneck is not None and self.bottleneck < 1:
             raise ValueError(

@@ -16,7 +16,7 @@ from hyperx.hypernetworks.generators.prompts import (
     Variant,
 )
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
-from hyperx.methods.method import Method, Reads, check_reads
+from hyperx.methods.method import Method, Reads, check_reads, names_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class HyperPrompt(Method):
     head_bias: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has no tuples
+        object.__setattr__(self, "tasks", names_of(self.tasks))
         check_reads(self.reads, ("task",), self.tasks)
         if self.variant not in get_args(Variant):
             raise ValueError(
@@ -66,6 +66,10 @@ class HyperPrompt(Method):
             raise ValueError(
                 "expected prompts in the encoder, the decoder or both, got lengths "
                 f"{lengths}"
+            )
+        if self.bottleneck is not None and self.bottleneck < 1:
+            raise ValueError(
+                f"expected a bottleneck of at least 1, or None, got {self.bottleneck}"
             )
 
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:

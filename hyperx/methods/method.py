@@ -1,7 +1,7 @@
 """What every method says of itself."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from hyperx.config import T5Config
@@ -33,12 +33,32 @@ class Method:
         """The hypernetwork for a backbone; None for a plain one."""
         raise NotImplementedError
 
-    def start(self, params: Any) -> Any:
+    def start(self, params: Any, new: Collection[str] | None = None) -> Any:
         """The parameters to start from, given initial ones or a checkpoint's.
 
         For what depends on the backbone's own weights. Called once, inside `jax.jit`.
+
+        Args:
+            params: of the model.
+            new: paths, joined by ``/``, of those that come from no checkpoint; None
+                for all.
         """
+        del new
         return params
+
+
+def names_of(tasks: Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks as a tuple, which JSON and gin may give as a list.
+
+    Raises:
+        ValueError: if they are one text, whose letters would be names.
+    """
+    if isinstance(tasks, str):
+        raise ValueError(
+            f"expected the names of the tasks (TASKS in gin), such as ({tasks!r},), "
+            f"got the text {tasks!r}"
+        )
+    return tuple(tasks)
 
 
 def check_reads(reads: Reads, allowed: tuple[Reads, ...], tasks: tuple[str, ...]):

@@ -10,7 +10,7 @@ from hyperx.hypernetworks.conditioners.tasks import TaskNumber
 from hyperx.hypernetworks.generators.stacks import StackGenerators
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.hypernetworks.tables.tables import Stack
-from hyperx.methods.method import Method, Reads, check_reads
+from hyperx.methods.method import Method, Reads, check_reads, names_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class TableMethod(Method):
     tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has no tuples
+        object.__setattr__(self, "tasks", names_of(self.tasks))
         check_reads(self.reads, self.READS, self.tasks)
 
     @property

@@ -31,6 +31,10 @@ class PrefixTuning(TableMethod):
         super().__post_init__()
         if self.length < 1:
             raise ValueError(f"expected a length of at least 1, got {self.length}")
+        if self.hidden is not None and self.hidden < 1:
+            raise ValueError(
+                f"expected a hidden width of at least 1, or None, got {self.hidden}"
+            )
 
     def stack(self, backbone: T5Config, stack: Stack) -> nn.Module:
         """The prefixes of one stack."""

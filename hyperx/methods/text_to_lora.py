@@ -48,6 +48,8 @@ class TextToLora(Method):
                 f"expected variant to be one of {get_args(Variant)}, "
                 f"got {self.variant!r}"
             )
+        if self.rank < 1:
+            raise ValueError(f"expected a rank of at least 1, got {self.rank}")
 
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:
         """The text embedding and the generator of both factors."""

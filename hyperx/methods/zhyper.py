@@ -44,6 +44,10 @@ class Zhyper(Method):
     head_width: int = 512
     frozen_embedding: bool = True
 
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"expected a rank of at least 1, got {self.rank}")
+
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:
         """The text embedding and the generator of modulations."""
         generator = TextGeneratorConfig(

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from hyperx.adaptation import LayerAdaptation
+from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.model import ModelConfig
 from hyperx.objectives.objective import Forward, Objective, Teacher
@@ -77,7 +79,12 @@ def _generated(conditioning: Conditioning) -> Any:
     """All generated weights, leaves ``[L, G, ...]``; those of the prompt have L = 1."""
     prompt = conditioning.prompt
     return (
-        conditioning.encoder.materialize(),
-        conditioning.decoder.materialize(),
+        _materialized(conditioning.encoder),
+        _materialized(conditioning.decoder),
         None if prompt is None else prompt[None],
     )
+
+
+def _materialized(emission: Emission) -> LayerAdaptation:
+    """All weights of a stack; for the backward pass they are generated anew."""
+    return emission.replace(emit=jax.checkpoint(emission.emit)).materialize()

@@ -26,8 +26,14 @@ def split(params: Any, frozen: Sequence[str]) -> tuple[dict, dict]:
         Two nested dicts, trained and frozen.
 
     Raises:
-        ValueError: if an expression matches nothing, or nothing is left to train.
+        ValueError: if an expression matches nothing, nothing is left to train, or
+            `frozen` is one text.
     """
+    if isinstance(frozen, str):
+        raise ValueError(
+            f"expected regular expressions (FROZEN in gin), such as ({frozen!r},), got "
+            f"the text {frozen!r}"
+        )
     flat = flatten_dict(params, sep="/")
     for pattern in frozen:
         if not any(re.match(pattern, path) for path in flat):

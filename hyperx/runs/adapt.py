@@ -15,6 +15,7 @@ def adapt(
     model_dir: str | os.PathLike[str],
     output: str | os.PathLike[str],
     condition: str | Sequence[str] | None = None,
+    step: int | None = None,
 ) -> TaskState:
     """Writes the task state of a condition, or of several.
 
@@ -24,16 +25,18 @@ def adapt(
             `hyperx.load_state` reads it.
         condition: what the hypernetwork reads: texts, or names of tasks. None for a
             model that reads none.
+        step: of the checkpoint; the newest if None.
 
     Returns:
         The state.
 
     Raises:
         FileNotFoundError: without a model, or a folder for the output.
-        ValueError: for a condition that is missing, or that the model cannot read.
+        ValueError: for a condition that is missing, or that the model cannot read, or
+            an output that is no file on a disk.
     """
     check_folder(output)
-    state = models.load(model_dir).adapt(condition)
+    state = models.load(model_dir, step).adapt(condition)
     state.save(output)
     numbers = sum(leaf.size for leaf in jax.tree.leaves(state))
     conditions = f"{state.groups} condition{'s' if state.groups > 1 else ''}"
@@ -46,7 +49,10 @@ def check_folder(output: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: if its folder does not exist.
+        ValueError: if it is an address: files are written to disks only.
     """
+    if "://" in os.fspath(output):
+        raise ValueError(f"expected a folder on a disk, got {output}")
     folder = pathlib.Path(output).absolute().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"expected a folder for the output, got {folder}")

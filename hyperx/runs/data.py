@@ -3,9 +3,10 @@
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from etils import epath
 
 from hyperx.data import browser
 from hyperx.data import cache as cache_lib
@@ -90,7 +91,7 @@ def stats(
     report = {"name": name, "split": split, **measured.report()}
     if output is not None:
         stem = f"{name.replace(':', '_')}-{split}"
-        folder = pathlib.Path(output)
+        folder = epath.Path(output)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report, indent=2) + "\n"
         (folder / f"{stem}.json").write_text(text, encoding="utf-8")

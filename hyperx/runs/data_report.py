@@ -151,7 +151,8 @@ def draw(measured: Measured, title: str, path: str | os.PathLike[str]) -> None:
         if mixed:
             _draw_rates(axes[-1], measured)
         axes[0].set_title(f"{title} · {measured.rows.sum():,} rows", loc="left")
-        figure.savefig(path)
+        with path.open("wb") as file:
+            figure.savefig(file, format="png")
 
 
 def _draw_lengths(axes: Axes, name: str, lengths: Lengths, top: int) -> None:

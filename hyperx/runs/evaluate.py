@@ -1,11 +1,13 @@
 """Evaluation: what is asked of a model, and the job that asks it of its checkpoints."""
 
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
@@ -158,8 +160,13 @@ class Evaluator:
             "max_new_tokens": self._max_new_tokens,
         }
         if control == "shuffled":  # Its condition may be another task's.
-            settings["next_task"] = next(iter(self.others(task)), None)
+            settings["others"] = _digest(list(self.others(task)))
         return settings
+
+    def first_row(self, task: str) -> str:
+        """A digest of the first row of a task, which other options of it change."""
+        _, row = evaluation_rows.first(task, self._split_of[task])
+        return _digest({name: np.asarray(row[name]).tolist() for name in sorted(row)})
 
     def flat(self, results: Results) -> dict[str, float]:
         """Results as one level of names, without metrics of parts of a task."""
@@ -253,6 +260,10 @@ def evaluate(
     if not distributed.first():
         return {step: summary.results(step) for step in summary.steps}
     return report_lib.write(summary, folder)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
 def check_groups(groups: int, mesh: Mesh) -> None:

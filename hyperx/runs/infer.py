@@ -5,7 +5,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from hyperx.inference.decoding import Requests, strategies
@@ -86,6 +86,8 @@ def infer(
             "expected no condition for a model without hypernetwork, which reads "
             f"{predictor.config.method.reads!r} alone, got {condition[:60]!r}"
         )
+    if condition is not None:
+        predictor.check_condition(condition)
     with _opened(input, "r") as source:
         rows, bad = read_rows(source, condition, conditioned)
     rows, foreign = _readable(predictor, rows)
@@ -93,7 +95,10 @@ def infer(
     for number, reason in bad:
         print(f"{input}, line {number}: {reason}", file=sys.stderr)
     results: list[dict[str, Any]] = [{}] * len(rows)
-    with progress.Bar(len(rows), description="infer") as bar:
+    with (
+        _kept_on_failure(results, output),
+        progress.Bar(len(rows), description="infer") as bar,
+    ):
         done = 0
         for text, members in _by_condition(rows).items():
             state = predictor.adapt(text) if conditioned else None
@@ -105,8 +110,7 @@ def infer(
                 done += len(chosen)
                 bar.update(done, rows=len(chosen))
     with _opened(output, "w") as target:
-        for result in results:
-            target.write(json.dumps(result, ensure_ascii=False) + "\n")
+        _write(results, target)
     return len(bad)
 
 
@@ -156,8 +160,12 @@ def _row(text: str, conditioned: bool) -> dict[str, str | None]:
         ) from None
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {type(value).__name__}")
-    reads = conditioned or value.get("condition") is not None
-    for key in ("input", "condition") if reads else ("input",):
+    if not conditioned and value.get("condition") is not None:
+        raise ValueError(
+            "expected no condition for a model that reads inputs alone (put it into "
+            f"the input where the model was trained so), got {value['condition']!r:.60}"
+        )
+    for key in ("input", "condition") if conditioned else ("input",):
         if not isinstance(value.get(key), str):
             raise ValueError(f"expected a string {key!r}, got {value.get(key)!r}")
         _checked(value[key])
@@ -199,6 +207,29 @@ def _answer(
     name = "outputs" if options["returned"] > 1 else "output"
     for row, text in zip(rows, texts, strict=True):
         yield row | {name: text}
+
+
+def _write(results: Iterable[dict[str, Any]], target: TextIO) -> None:
+    for result in results:
+        target.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _kept_on_failure(results: Sequence[dict[str, Any]], output: str) -> Iterator[None]:
+    """If its body is broken off, writes the answers that there are."""
+    try:
+        yield
+    except BaseException:
+        answered = [result for result in results if result]
+        if output != "-" and answered:
+            with open(f"{output}.partial", "w", encoding="utf-8") as file:
+                _write(answered, file)
+            print(
+                f"broken off: {len(answered)} of {len(results)} answers are in "
+                f"{output}.partial",
+                file=sys.stderr,
+            )
+        raise
 
 
 @contextlib.contextmanager

@@ -120,11 +120,14 @@ def load(
 
     Raises:
         FileNotFoundError: if there is no model or no such checkpoint.
+        ValueError: if `vocabulary` has tokens that the model has not.
     """
     described = read_description(model_dir)
     if vocabulary is not None:
         described["vocabulary"] = vocabulary
     config = ModelConfig.from_json(described["model"])
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, config.backbone)
     mesh = mesh or sharding.make_mesh(1, 1, devices=jax.devices()[:1])
     parameters = abstract_parameters(config)
     abstract = sharding.declared(parameters.shapes, parameters.axes, mesh)

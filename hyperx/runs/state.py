@@ -100,7 +100,7 @@ def load_initial(
     params: Any,
     directory: str | os.PathLike[str],
     copies: Mapping[str, str] | None = None,
-) -> tuple[Any, dict[str, int]]:
+) -> tuple[Any, dict[str, set[str]]]:
     """Reads parameters into the place of freshly initialised ones.
 
     Each goes straight to the devices where it belongs, and what it replaces is given up
@@ -112,7 +112,8 @@ def load_initial(
         copies: see `hyperx.methods.method.Method.copies`.
 
     Returns:
-        The parameters, and how many leaves were ``loaded``, ``copied`` and ``new``.
+        The parameters, and the paths of leaves that were ``loaded``, ``copied`` and are
+        ``new``.
 
     Raises:
         FileNotFoundError: without a checkpoint.
@@ -136,12 +137,12 @@ def load_initial(
     for path, origin in origins.items():
         same = path == origin and loaded[origin].dtype == own[path].dtype
         own[path] = loaded[origin] if same else _copy(loaded[origin], targets[path])
-    counts = {
-        "loaded": len(loaded),
-        "copied": len(origins) - len(loaded),
-        "new": len(own) - len(origins),
+    paths = {
+        "loaded": loaded.keys() & origins.keys(),
+        "copied": origins.keys() - loaded.keys(),
+        "new": own.keys() - origins.keys(),
     }
-    return unflatten_dict(own, sep="/"), counts
+    return unflatten_dict(own, sep="/"), paths
 
 
 def sources(

@@ -22,7 +22,6 @@ def make_step(
     *,
     micro_batches: int = 1,
     z_loss: float = 0.0,
-    dropout: bool,
     objectives: Sequence[objective.Objective] = (),
 ) -> Step:
     """The step function, not compiled yet: see `compiled`.
@@ -32,7 +31,6 @@ def make_step(
         micro_batches: parts into which the groups of a batch are split; gradients add
             up to exactly those of the whole batch.
         z_loss: see `hyperx.ops.losses.cross_entropy`.
-        dropout: whether dropout is on.
         objectives: what is added to the token loss.
 
     Returns:
@@ -54,7 +52,7 @@ def make_step(
                 module,
                 freezing.merge(trained, frozen),
                 batch,
-                key if dropout else None,
+                key,  # Dropout of rate 0 does not use it.
                 z_loss=z_loss,
                 objectives=objectives,
                 teachers=teachers,

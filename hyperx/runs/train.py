@@ -1,6 +1,7 @@
 """Training: from a configuration to checkpoints, as one linear story."""
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -224,7 +225,6 @@ def train(
             recipe,
             micro_batches=micro_batches,
             z_loss=z_loss,
-            dropout=backbone.dropout_rate > 0,
             objectives=objectives,
         )
         key = jax.random.key(seed + 1)
@@ -236,14 +236,16 @@ def _start(
 ) -> TrainState:
     """A fresh state, perhaps with the parameters of another model."""
     state = initial(recipe, recipe.abstract(mesh), mesh, seed)
-    params = state.params
+    params, new = state.params, None
     if initial_checkpoint_path is not None:
         directory = epath.Path(initial_checkpoint_path) / models.CHECKPOINTS
-        params, counts = load_initial(params, directory, recipe.config.method.copies)
+        params, paths = load_initial(params, directory, recipe.config.method.copies)
+        counts = {kind: len(found) for kind, found in paths.items()}
         logger.info("parameters from %s: %s", initial_checkpoint_path, counts)
-        if not counts["new"]:  # a hypernetwork that was trained stays as it is
+        new = frozenset(paths["new"])
+        if not new:  # a hypernetwork that was trained stays as it is
             return state.replace(params=params)
     where = jax.tree.map(lambda leaf: leaf.sharding, params)
-    start = recipe.config.method.start
+    start = functools.partial(recipe.config.method.start, new=new)
     start = jax.jit(start, out_shardings=where, donate_argnums=0)
     return state.replace(params=start(params))

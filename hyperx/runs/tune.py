@@ -36,6 +36,7 @@ def tune(
     learning_rate: float = 1e-3,
     eval_period: int = 10,
     seed: int = 0,
+    step: int | None = None,
 ) -> dict[str, Tuned]:
     """Trains the weights of a task state on examples of its task.
 
@@ -63,6 +64,7 @@ def tune(
         learning_rate: the highest of a cosine schedule.
         eval_period: updates between measurements.
         seed: of the order of the examples and of random starts.
+        step: of the model's checkpoint; the newest if None.
 
     Returns:
         What came of every start.
@@ -74,7 +76,7 @@ def tune(
     """
     check_folder(output)
     given = load_state(state)
-    predictor = models.load(model_dir)
+    predictor = models.load(model_dir, step)
     tuner = Tuner(
         predictor, steps=steps, batch_size=batch_size, eval_period=eval_period
     )
@@ -92,7 +94,8 @@ def tune(
         results[name] = tuner.run(
             start, train, measured, learning_rate=learning_rate, seed=seed, name=name
         )
-    results[init].state.save(output)
+        if name == init:  # At once: another start may fail.
+            results[name].state.save(output)
     targets = _targets(results, target_loss)
     report_lib.show(results, targets, _measured_on(validation, len(held_out)))
     if compare:
@@ -140,10 +143,12 @@ def _conditions(path: PathLike, predictor: Predictor) -> list[str]:
             "expected no shared_conditions for a model that reads "
             f"{predictor.config.method.reads!r}: its state is the same for all"
         )
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    lines = pathlib.Path(path).read_text(encoding="utf-8").split("\n")
     conditions = [line.strip() for line in lines if line.strip()]
     if not conditions:
         raise ValueError(f"expected conditions, one per line, in {path}, got none")
+    for condition in conditions:
+        predictor.check_condition(condition)
     return conditions
 
 

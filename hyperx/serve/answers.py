@@ -119,6 +119,8 @@ def _continued(
 def _result(answer: asyncio.Future[list[Any]]) -> list[Any]:
     try:
         return answer.result()
+    except Refusal:
+        raise
     except UnknownStateError as error:
         raise Refusal(404, str(error)) from None
     except asyncio.CancelledError:

@@ -88,14 +88,17 @@ class Engine:
         Args:
             progress: called with how many programs are ready, of how many.
         """
-        ids = [self._bank.put(tokens) for tokens in self._conditions()]
-        states = {state_id: self._bank.get([state_id]) for state_id in ids}
+        # Past what the bank keeps: these conditions may be those of clients.
+        states = {
+            self._bank.state_id(tokens): self._bank.fresh(tokens)
+            for tokens in self._conditions()
+        }
         if self._predictor.conditioned:
-            for pair in itertools.permutations(ids, 2):
-                self._bank.get(pair)
+            for pair in itertools.permutations(states.values(), 2):
+                joining.joined(pair, self._predictor.mesh)
         todo = [
             (kind, state_id, shape)
-            for kind, state_id in itertools.product(self._kinds(), ids)
+            for kind, state_id in itertools.product(self._kinds(), states)
             for shape in self._menu(kind)
         ]
         progress(0, len(todo))
@@ -103,8 +106,6 @@ class Engine:
             layout = Layout((state_id,) * shape[0], shape[1], ((0, 0),))
             self._try(kind, layout, states)
             progress(number, len(todo))
-        for state_id in ids:
-            self._bank.delete(state_id)
 
     def _try(self, kind: Kind, layout: Layout, states: States) -> None:
         """Computes one row of a kind."""

@@ -84,6 +84,8 @@ class Row:
         index: in that job.
         kind: of computation.
         state_id: of its task.
+        condition: what the hypernetwork reads of the task, ``[I]``; None if it reads
+            nothing, or if the request has the id only.
         tokens: of the input with EOS, ``[S]``.
         requests: how to decode it.
         choices: outputs to score, each with EOS.
@@ -93,6 +95,7 @@ class Row:
     index: int
     kind: Kind
     state_id: str
+    condition: np.ndarray | None = None
     tokens: np.ndarray | None = None
     requests: Requests | None = None
     choices: list[np.ndarray] = dataclasses.field(default_factory=list)

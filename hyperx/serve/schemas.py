@@ -4,6 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hyperx.inference.decoding import Strategy, strategies
+
 Text = Annotated[str, Field(description="a text that the model reads")]
 StateId = Annotated[str, Field(pattern="^[0-9a-f]{48}$")]
 
@@ -40,19 +42,34 @@ class GenerateRequest(TaskRequest):
     max_new_tokens: int | None = Field(
         None, ge=1, description="32, or what the service allows, if null"
     )
-    temperature: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
+    temperature: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     top_k: int | None = Field(None, ge=1)
     top_p: float | None = Field(None, gt=0, le=1)
-    beams: int = Field(1, ge=1)
-    length_penalty: float = Field(0.6, ge=0, le=100, allow_inf_nan=False)
+    beams: int = Field(1, ge=1, description="1 for no beam search")
+    length_penalty: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     returned: int = Field(1, ge=1, description="outputs per input, of a beam search")
     seed: int = Field(0, ge=0, lt=2**32)
     stream: bool = Field(False, description="server-sent events, as tokens are chosen")
 
+    def strategy(self) -> Strategy:
+        """How outputs are chosen, as on the command line.
+
+        Raises:
+            ValueError: if settings contradict each other.
+        """
+        if self.beams == 1 and self.length_penalty is not None:
+            raise ValueError("expected beams with a length_penalty, got beams=1")
+        return strategies.named(
+            beams=self.beams if self.beams > 1 else None,
+            length_penalty=self.length_penalty,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.beams > 1 and self.temperature > 0:
-            raise ValueError("expected beams or a temperature, got both")
+        self.strategy()
         if self.beams > 1 and self.stream:
             raise ValueError(
                 "expected beams=1 with stream, got a beam search: its tokens are not "

@@ -24,7 +24,8 @@ class Server(uvicorn.Server):
     """Answers all that was accepted before it ends.
 
     The first SIGTERM or SIGINT drains: new requests get 503 until all others are
-    answered. The second one ends the server at once.
+    answered. The second one ends the server at once: what is not answered gets 503,
+    and what is being computed ends at its next pause.
 
     Attributes:
         service: behind it.
@@ -57,11 +58,23 @@ class Server(uvicorn.Server):
             ending.cancel()
             await asyncio.to_thread(self.service.close)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn when it stops listening."""
+        if self.force_exit:
+            self.service.give_up()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn's signal handlers."""
         if self.service.draining:
             self.should_exit = self.force_exit = True
         self.drain()
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all that was accepted was answered, 1 if not, or if it had to end."""
+        answered = self.service.live and self.service.idle
+        return 0 if answered and not self.force_exit else 1
 
     def drain(self) -> None:
         """Refuses new requests and ends once all others are answered."""
@@ -94,7 +107,7 @@ def serve(predictor: Predictor, settings: Settings) -> int:
     """Serves a model until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 if all that was accepted was answered.
+        The exit code, see `Server.exit_code`.
     """
     bound = bind(settings)
     server = Server(Service(predictor, settings), bound)
@@ -102,4 +115,4 @@ def serve(predictor: Predictor, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     server.run()
-    return 0 if server.service.live and server.service.idle else 1
+    return server.exit_code

@@ -3,10 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+
 from hyperx.inference.bank import Bank, UnknownStateError
-from hyperx.inference.decoding import Beam, Requests, Sample
+from hyperx.inference.decoding import Requests
 from hyperx.inference.predictor import Predictor
 from hyperx.serve import schemas
 from hyperx.serve.engine import CHOICES, Engine
@@ -41,6 +44,7 @@ class Service:
     def __init__(self, predictor: Predictor, settings: Settings) -> None:
         if predictor.vocabulary is None:
             raise ValueError("expected a model with a vocabulary to serve, got none")
+        predictor.check_text("")  # It may have to be fetched, and be out of reach.
         self.predictor, self.settings = predictor, settings
         self._reading = Reading(predictor, settings)
         lengths = self._reading.condition_lengths
@@ -63,7 +67,7 @@ class Service:
         )
         self.draining = False
         self._lock = threading.Lock()
-        self._open = 0
+        self._open: dict[Future[list[Any]], Job] = {}
 
     @property
     def live(self) -> bool:
@@ -78,7 +82,14 @@ class Service:
     @property
     def idle(self) -> bool:
         """Whether all that was accepted is answered."""
-        return self._open == 0
+        return not self._open
+
+    def give_up(self) -> None:
+        """Refuses all that is not answered yet; it is computed no further."""
+        with self._lock:
+            jobs = list(self._open.values())
+        for job in jobs:
+            job.fail(_ending())
 
     def close(self) -> None:
         """Answers what waits and ends the worker."""
@@ -90,7 +101,7 @@ class Service:
         if self.ready:
             return
         if self.draining:
-            raise unavailable("expected a service that goes on, got one that ends")
+            raise _ending()
         if not self.live:
             raise Refusal(500, "expected a working service, got one that has failed")
         worker = self.worker
@@ -103,37 +114,31 @@ class Service:
         """What reading a condition asks of the device."""
         if not self.predictor.conditioned:
             raise self._reads_none()
-        state_id = self.bank.remember(self._reading.condition(request.condition))
-        return [Row(Job(1), 0, Kind("adapt"), state_id)]
+        condition = self._reading.condition(request.condition)
+        state_id = self.bank.remember(condition)
+        return [Row(Job(1), 0, Kind("adapt"), state_id, condition)]
 
     def generation(
         self, request: schemas.GenerateRequest, streams: Streams | None = None
     ) -> list[Row]:
         """What a request to generate asks of the device."""
         self._check_beams(request)
-        strategy = (
-            Beam(request.beams, request.length_penalty)
-            if request.beams > 1
-            else Sample(request.temperature, request.top_k, request.top_p)
-        )
         wishes = Requests.of(
-            strategy,
+            request.strategy(),
             self._limit(request),
             returned=request.returned,
             seed=request.seed,
         )
-        state_id = self._state(request)
+        task = self._task(request)
         inputs = self._reading.inputs(request.inputs)
-        job, task = (
-            Job(len(inputs), streams),
-            "beam" if request.beams > 1 else "generate",
-        )
+        job = Job(len(inputs), streams)
+        kind = "beam" if request.beams > 1 else "generate"
         return [
             Row(
                 job,
                 number,
-                Kind(task, self._reading.input_length(tokens), request.beams),
-                state_id,
+                Kind(kind, self._reading.input_length(tokens), request.beams),
+                *task,
                 tokens=tokens,
                 requests=wishes,
             )
@@ -142,7 +147,7 @@ class Service:
 
     def scoring(self, request: schemas.ScoreRequest) -> list[Row]:
         """What a request to score asks of the device: some choices in every row."""
-        state_id = self._state(request)
+        task = self._task(request)
         inputs = self._reading.inputs(request.inputs)
         parts = []
         for tokens, texts in zip(inputs, request.choices, strict=True):
@@ -155,7 +160,7 @@ class Service:
                 job,
                 number,
                 Kind("score", self._reading.input_length(tokens)),
-                state_id,
+                *task,
                 tokens=tokens,
                 choices=choices,
             )
@@ -173,7 +178,7 @@ class Service:
             )
         job = rows[0].job
         with self._lock:
-            self._open += 1
+            self._open[job.answer] = job
         job.answer.add_done_callback(self._closed)
         try:
             self._waiting.put(rows)
@@ -214,22 +219,23 @@ class Service:
         except ValueError as error:
             raise Refusal(409, str(error)) from None
 
-    def _closed(self, answer: Any) -> None:
+    def _closed(self, answer: Future[list[Any]]) -> None:
         with self._lock:
-            self._open -= 1
+            del self._open[answer]
 
-    def _state(self, request: schemas.TaskRequest) -> str:
-        """The id of a request's task."""
+    def _task(self, request: schemas.TaskRequest) -> tuple[str, np.ndarray | None]:
+        """The id of a request's task, and its condition if the request carries it."""
         if not self.predictor.conditioned:
             if request.state is not None or request.condition is not None:
                 raise self._reads_none()
-            return self.bank.remember(None)
+            return self.bank.remember(None), None
         if request.state is not None:
             self.check_state(request.state)
-            return request.state
+            return request.state, None
         if request.condition is None:
             raise Refusal(422, "expected a state or a condition, got neither")
-        return self.bank.remember(self._reading.condition(request.condition))
+        condition = self._reading.condition(request.condition)
+        return self.bank.remember(condition), condition
 
     def _reads_none(self) -> Refusal:
         reads = self.predictor.config.method.reads
@@ -253,3 +259,7 @@ class Service:
         offered = [1, *self.settings.beams]
         if request.beams not in offered:
             raise Refusal(422, f"expected beams among {offered}, got {request.beams}")
+
+
+def _ending() -> Refusal:
+    return unavailable("expected a service that goes on, got one that ends")

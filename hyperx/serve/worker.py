@@ -100,10 +100,19 @@ class Worker(threading.Thread):
         states = {}
         for state_id in dict.fromkeys(row.state_id for row in rows):
             try:
-                states[state_id] = self._bank.get([state_id])
+                states[state_id] = self._state(state_id, rows)
             except Exception as error:
                 _fail([row for row in rows if row.state_id == state_id], error)
         return states
+
+    def _state(self, state_id: str, rows: list[Row]) -> TaskState:
+        """The state of one task; one that a row brought along cannot be missing."""
+        if not self._bank.predictor.conditioned:
+            return self._bank.state(None)
+        for row in rows:
+            if row.state_id == state_id and row.condition is not None:
+                return self._bank.state(row.condition)
+        return self._bank.get([state_id])
 
     def _decode(self, running: list[tuple[Row, tuple[int, int]]], batch: Batch) -> None:
         """Chunk by chunk, until every row has ended or nobody waits for it."""

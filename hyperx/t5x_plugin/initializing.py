@@ -1,5 +1,6 @@
 """Parameters to start from: new ones, perhaps with a T5 that hyperx has imported."""
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -61,8 +62,10 @@ class StateInitializer(utils.TrainStateInitializer):
         method, where = rows.config.method, core.unfreeze(self.train_state_axes.params)
         fresh = partitioner.partition(rows.initial_params, None, where)(init_rng)
         folder = epath.Path(self._initial) / models.CHECKPOINTS
-        params, counts = state.load_initial(fresh, folder, method.copies)
+        params, paths = state.load_initial(fresh, folder, method.copies)
+        counts = {kind: len(found) for kind, found in paths.items()}
         logger.info("parameters from %s: %s", self._initial, counts)
-        if not counts["new"]:  # a hypernetwork that was trained stays as it is
+        if not paths["new"]:  # a hypernetwork that was trained stays as it is
             return params
-        return partitioner.partition(method.start, (where,), where)(params)
+        start = functools.partial(method.start, new=frozenset(paths["new"]))
+        return partitioner.partition(start, (where,), where)(params)

@@ -13,6 +13,7 @@ import seqio
 from pyarrow import parquet
 
 from hyperx.data import averages, examples
+from hyperx.data.p3 import directories
 from hyperx.data.p3 import files as p3
 from hyperx.data.p3 import lists as p3_lists
 from hyperx.tasks import p3 as p3_tasks
@@ -199,7 +200,7 @@ def test_missing_templates(root, monkeypatch):
     # As on the hub, which has none.
     names = [path.relative_to(root).as_posix() for path in root.rglob("*.parquet")]
     folder = p3.Folder("hf:owner/P3", names, root.joinpath)
-    monkeypatch.setattr(p3, "open_directory", lambda directory: folder)
+    monkeypatch.setattr(directories, "open_directory", lambda directory: folder)
     p3_tasks.register("hf:owner/P3", vocabulary="bytes")
     with pytest.raises(FileNotFoundError, match="condition='template', got none; clo"):
         rows_of("p3_imdb_good", "train")

@@ -1,6 +1,7 @@
 """States on disk: found again by a later process, within a budget, or refused."""
 
 import os
+import pathlib
 
 import jax
 import numpy as np
@@ -9,6 +10,8 @@ from conftest import tiny_hint
 from letters_model import predictor
 
 from hyperx.inference.bank import Bank, UnknownStateError
+from hyperx.inference.states.spill import Spill
+from hyperx.runs.adapt import check_folder
 from hyperx.task_state import TaskState
 
 PLENTY = 1 << 30
@@ -161,18 +164,108 @@ def test_a_full_disk_costs_the_copy_and_nothing_else(
 
 
 def test_what_a_dead_process_left_is_cleared(hint, tmp_path):
-    for name, age in (("1-0.writing", 7200), ("2-0.writing", 0)):
+    new = {"2-0.writing", "2-0.writing.partial"}
+    for name in {"1-0.writing", "1-0.writing.partial"} | new:
         (tmp_path / name).write_bytes(b"half")
-        if age:
+        if name not in new:
             os.utime(tmp_path / name, (1, 1))
     Bank(hint, bytes=PLENTY, spill=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["2-0.writing"]
+    assert {path.name for path in tmp_path.iterdir()} == new
 
 
 def test_deleted_states_leave_the_disk(hint, tmp_path):
     bank = Bank(hint, bytes=PLENTY, spill=tmp_path)
     assert bank.delete(bank.put("swap"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_not_ours_are_read_and_left(hint, tmp_path, monkeypatch, caplog):
+    def refuses(*args, **kwargs):
+        raise PermissionError(1, "Operation not permitted")
+
+    state_id = Bank(hint, bytes=PLENTY, spill=tmp_path).put("swap")
+    bank = Bank(hint, bytes=PLENTY, spill=tmp_path)
+    monkeypatch.setattr(os, "utime", refuses)
+    assert_equal(bank.get([state_id]), hint.adapt("swap"))
+    assert bank.statistics().failed == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(pathlib.Path, "unlink", refuses)
+        assert bank.delete(state_id)
+    assert state_id not in bank
+    assert "is not deleted: " in caplog.text
+
+
+def test_a_file_that_gets_no_name_is_not_counted_as_there(hint, tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    spill = Spill(tmp_path, hint.fingerprint)
+    state, replace = hint.adapt("swap"), pathlib.Path.replace
+    monkeypatch.setattr(
+        pathlib.Path,
+        "replace",
+        lambda self, to: (full if to.suffix == ".safetensors" else replace)(self, to),
+    )
+    spill.write("0" * 48, state)
+    assert (len(spill), spill.nbytes, spill.failed) == (0, 0, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_addresses_are_no_folders(hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for refuses in (lambda to: Bank(hint, bytes=PLENTY, spill=to), check_folder):
+        with pytest.raises(ValueError, match="folder on a disk, got gs://bucket/dir"):
+            refuses("gs://bucket/dir")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_states_deleted_while_they_are_made_are_not_kept(hint, tmp_path, monkeypatch):
+    bank, adapt_tokens = Bank(hint, bytes=PLENTY, spill=tmp_path), hint.adapt_tokens
+
+    def deleting(tokens):
+        assert bank.delete(bank.state_id(tokens[0]))
+        return adapt_tokens(tokens)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(hint, "adapt_tokens", deleting)
+        state = bank.state("swap")
+    assert_equal(state, hint.adapt("swap"))
+    assert list(tmp_path.iterdir()) == []
+    assert bank.statistics().states == 0
+    assert_equal(bank.get([bank.put("swap")]), state)
+
+
+def test_a_state_deleted_while_it_is_written_leaves_no_file(
+    hint, tmp_path, monkeypatch
+):
+    bank, save = Bank(hint, bytes=PLENTY, spill=tmp_path), TaskState.save
+
+    def deleting(state, path):
+        save(state, path)
+        bank.delete(bank.remember("swap"))
+
+    monkeypatch.setattr(TaskState, "save", deleting)
+    bank.put("swap")
+    assert list(tmp_path.iterdir()) == []
+    assert bank.statistics().spilled_states == bank.statistics().states == 0
+
+
+def test_fresh_states_leave_no_trace(hint, tmp_path):
+    size = file_size(hint, tmp_path / "other")
+    bank = Bank(hint, bytes=PLENTY, spill=tmp_path / "own", spill_bytes=size)
+    state_id = bank.put("aaaa")
+    assert_equal(bank.fresh("bbbb"), hint.adapt("bbbb"))
+    assert_equal(bank.fresh("aaaa"), bank.get([state_id]))
+    assert bank.state_id(hint.condition_tokens(["bbbb"])[0]) not in bank
+    assert only_file(tmp_path / "own").name.startswith(state_id)
+    assert bank.statistics().states == 1
+    with pytest.raises(ValueError, match="expected a state within a budget of 9"):
+        Bank(hint, bytes=9).fresh("aaaa")
+
+
+def file_size(hint, folder):
+    Bank(hint, bytes=PLENTY, spill=folder).put("aaaa")
+    return only_file(folder).stat().st_size
 
 
 def test_added_states_survive_on_disk(hint, tmp_path):

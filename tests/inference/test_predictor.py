@@ -1,5 +1,7 @@
 """Decoding and scoring: what is kept equals what is computed anew."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hyperx import load_state, model, sharding, task_state
 from hyperx.backbone.t5 import EOS
 from hyperx.inference.decoding import Beam, Greedy, Requests, Sample, Shape
 from hyperx.inference.predictor import Predictor
-from hyperx.methods import plain
+from hyperx.methods import hyperdecoders, plain
 
 LENGTHS = {"condition": 12, "inputs": 10, "prompt": 20, "targets": 8}
 
@@ -24,6 +26,20 @@ class Letters:
         return "".join(
             chr(index - 2 + ord("a")) if index < 28 else "?" for index in ids
         )
+
+
+@contextlib.contextmanager
+def count_compilations():
+    """A list that grows by one for everything that is compiled."""
+    found = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def predictor(config, seed=0):
@@ -179,6 +195,40 @@ def test_other_parameters_decode_with_their_own(hint, state):
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(scores, same)
     assert (found != hint.generate_tokens(inputs, state, 6)[0]).any()
+
+
+def test_other_parameters_compile_nothing(hint, state):
+    inputs = hint.encode_text(["abc", "de"], "inputs")
+
+    def use(predictor):
+        own = predictor.adapt("replace")
+        predictor.generate_tokens(inputs[None], own, 6)
+        predictor.score_tokens(inputs[None], inputs[None, :, None], own)
+        predictor.logits(inputs, inputs, own)
+
+    use(hint)
+    other = hint.with_params(jax.tree.map(lambda leaf: 2 * leaf, hint.params))
+    assert other.fingerprint != hint.fingerprint  # Computed before it is counted.
+    with count_compilations() as counted:
+        use(other)
+    assert counted == []
+
+
+def test_inputs_with_weights_of_their_own_fill_several_devices():
+    config = model.ModelConfig(
+        backbone=TINY, method=hyperdecoders.Hyperdecoders(reads="inputs")
+    )
+    alone = predictor(config)
+    mesh = sharding.make_mesh()
+    with sharding.use(mesh):
+        params = jax.device_put(
+            alone.params,
+            sharding.tree_shardings(model.abstract_parameters(config).axes, mesh),
+        )
+    spread = Predictor(config, params, Letters(), LENGTHS, mesh)
+    for texts in (["abc"], ["abc", "de"], ["abc", "de", "f"]):
+        expected = alone.generate(texts, alone.adapt(), max_new_tokens=4)
+        assert spread.generate(texts, spread.adapt(), max_new_tokens=4) == expected
 
 
 def test_nothing_in_nothing_out(hint, state):

@@ -117,9 +117,7 @@ class Run:
         where = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
         batch = batch_of(case.method.reads)
         batch = jax.device_put(batch, sharding.batch_shardings(batch, self.mesh))
-        step = jax.jit(
-            make_step(case.recipe, dropout=False), out_shardings=(where, None)
-        )
+        step = jax.jit(make_step(case.recipe), out_shardings=(where, None))
         state = jax.device_put(start_of(name), where)
         self.losses = []
         with sharding.use(self.mesh):

@@ -92,7 +92,7 @@ def broken_checkout(folder):
     ("argv", "messages"),
     [
         (["eval", "--model_dir={}/none"], ["expected --gin_file", "{}/none"]),
-        (["infer", "--model_dir={}/none"], ["expected --gin_file", "{}/none"]),
+        (["infer", "--model_dir={}/none"], ["expected a trained", "{}/none"]),
         (["infer", "--model_dir={trained}", "--input={}/none"], ["{}/none"]),
         (["eval", "--model_dir={trained}", "--gin.CHECKPOINT_STEP=7"],
          ["expected checkpoint 7 in", "complete checkpoints there: [1]"]),

@@ -210,6 +210,16 @@ def test_what_another_model_found_is_not_taken(evaluate, trained, tmp_path):
     assert evaluate(*flags, f"--model_dir={tmp_path}/other")[0] == first
 
 
+def test_other_rows_are_evaluated_anew(evaluate, monkeypatch):
+    flags = ("--tasks=job_ranked", "--steps=1")
+    first, _ = evaluate(*flags)
+    assert evaluate(*flags)[0] == []
+    (condition, _, *rest), *others = ROWS["job_ranked"]
+    changed = [(condition, "z a", *rest), *others]
+    monkeypatch.setitem(ROWS, "job_ranked", changed)
+    assert evaluate(*flags)[0] == first
+
+
 def test_a_killed_job_goes_on(evaluate, tmp_path, monkeypatch):
     write = findings_lib.write_text
     done = []

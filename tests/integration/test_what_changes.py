@@ -99,7 +99,7 @@ def test_a_method_starts_once(plain, tmp_path, monkeypatch):
     """Its hook sees new parameters, not those of a hypernetwork that was trained."""
     started = []
 
-    def start(self, params):
+    def start(self, params, new=None):
         started.append(self)
         return params
 

@@ -1,5 +1,7 @@
 """What must hold for every method that is shipped: equalities and gradients."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,10 @@ from hyperx import config, load_state, model, sharding
 from hyperx.data import startup
 from hyperx.hypernetworks.conditioning import Conditioning
 from hyperx.inference.predictor import Predictor
+from hyperx.methods.hyperprompt import HyperPrompt
+from hyperx.methods.prefix_tuning import PrefixTuning
+from hyperx.methods.text_to_lora import TextToLora
+from hyperx.methods.zhyper import Zhyper
 from hyperx.objectives import objective
 from hyperx.runs import configuration, gin_files
 
@@ -69,6 +75,21 @@ def _moved(params):
 def case(request):
     with sharding.use(sharding.make_mesh(1, 1, devices=jax.devices()[:1])):
         yield Case(request.param)
+
+
+def test_what_layers_share_is_in_float32(case):
+    """Its gradients, of all layers, add up in its own dtype."""
+    backbone = dataclasses.replace(BACKBONE, dtype="bfloat16")
+    module = dataclasses.replace(case.config, backbone=backbone).build()
+    tokens = case.batch.get("condition_tokens")
+
+    def shared(params):
+        conditioning = module.apply({"params": params}, tokens, method="condition")
+        stacks = (conditioning.encoder, conditioning.decoder)
+        return [leaf for s in stacks for leaf in jax.tree.leaves(s.emit.args)]
+
+    leaves = jax.eval_shape(shared, case.params)
+    assert jnp.bfloat16 not in {leaf.dtype for leaf in leaves}
 
 
 def test_generated_inside_equals_beforehand_per_row_and_padded(case):
@@ -145,3 +166,18 @@ def test_cached_decoding_equals_teacher_forcing_from_a_saved_state(case, tmp_pat
         chosen = expected[np.arange(length), row[:length]].sum()
         np.testing.assert_allclose(score, chosen, atol=1e-4)
     assert model.ModelConfig.from_json(case.config.to_json()).method == method
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TextToLora(rank=0), "a rank of at least 1, got 0"),
+        (lambda: Zhyper(rank=0), "a rank of at least 1, got 0"),
+        (lambda: PrefixTuning(hidden=0), "a hidden width of at least 1, or None"),
+        (lambda: HyperPrompt(tasks=("a",), bottleneck=0), "a bottleneck of at least"),
+        (lambda: HyperPrompt(tasks="copa"), r"such as \('copa',\), got the text"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

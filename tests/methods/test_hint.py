@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from hyperx import config, model
 from hyperx.methods.hint import Hint, Quirks
 from hyperx.objectives import objective
+from hyperx.runs.state import sources
 
 
 def count(tree) -> int:
@@ -154,3 +155,16 @@ def test_separate_encoder_has_its_own_layers():
     own = shapes["hypernetwork"]["conditioner"]["encoder"]
     assert jax.tree.structure(own) == jax.tree.structure(shapes["encoder"])
     assert TINY.num_encoder_layers == own["layers"]["mlp"]["wo"]["kernel"].shape[0]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_encoder_of_its_own_starts_as_the_backbones(tied):
+    config = tiny_hint(tied_encoder=tied)
+    own = flatten_dict(model.abstract_parameters(config).shapes, sep="/")
+    stored = {k: v for k, v in own.items() if not k.startswith("hypernetwork/")}
+    origins = sources(own, stored, config.method.copies)
+    prefix = "hypernetwork/conditioner/encoder/"
+    copied = {path: origins[path] for path in origins.keys() - stored.keys()}
+    assert copied == {p: "encoder/" + p.removeprefix(prefix) for p in copied}
+    assert copied.keys() == {path for path in own if path.startswith(prefix)}
+    assert bool(copied) is not tied

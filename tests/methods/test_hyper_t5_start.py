@@ -71,6 +71,14 @@ class TestPrefix:
         assert changed == {p for p in before if p.startswith(prefix) and "_wo" in p}
         assert len(changed) == 6
 
+    def test_heads_of_a_checkpoint_stay(self, uneven):
+        before = flatten_dict(uneven, sep="/")
+        names = {p for p in before if p.startswith("hypernetwork/generator/")}
+        new = {p for p in names if "decoder_self_attention" in p}
+        after = flatten_dict(PREFIX.method.start(uneven, frozenset(new)), sep="/")
+        changed = {p for p in before if not np.array_equal(before[p], after[p])}
+        assert changed == {p for p in new if "_wo" in p}
+
     def test_keys_and_values_are_as_large_as_the_backbone_s_own(self, uneven):
         """Within a factor of two, in every layer of the encoder and across."""
         batch = random_batch()

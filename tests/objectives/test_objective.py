@@ -64,9 +64,7 @@ def test_micro_batches_add_up_and_teachers_stay(mesh):
     before = jax.device_get(taught)
 
     def after(micro_batches):
-        step = make_step(
-            recipe, micro_batches=micro_batches, dropout=False, objectives=BOTH
-        )
+        step = make_step(recipe, micro_batches=micro_batches, objectives=BOTH)
         return jax.device_get(jax.jit(step)(state, batch(), key, teachers))
 
     (whole, metrics), (parts, same) = after(1), after(2)

@@ -68,3 +68,8 @@ def test_frozen_weights_have_no_gradient_work():
     assert dots([]) == 3 + 3 + 2
     assert dots(["second"]) == 3 + 2 + 2
     assert dots(["first", "second"]) == 3 + 1 + 0
+
+
+def test_one_text_is_not_several_patterns():
+    with pytest.raises(ValueError, match=r"such as \('encoder/',\), got the text"):
+        freezing.split(PARAMS, "encoder/")

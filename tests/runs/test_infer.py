@@ -173,3 +173,38 @@ def test_contradictions_are_told_before_anything_is_loaded(monkeypatch, given, m
     monkeypatch.setattr(models, "load", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(ValueError, match=message):
         infer.infer(model_dir="m", **given)
+
+
+def test_rows_with_a_condition_are_refused_where_none_is_read():
+    lines = ['{"input": "x"}', '{"input": "x", "condition": "a"}']
+    rows, ((number, reason),) = infer.read_rows(lines, None, conditioned=False)
+    assert [row["line"] for row in rows] == [1]
+    assert number == 2
+    assert "expected no condition for a model that reads inputs alone" in reason
+
+
+def test_a_condition_that_is_not_known_is_an_error(predictor, tmp_path):
+    output = tmp_path / "out"
+    output.write_text("earlier")
+    with pytest.raises(ValueError, match="expected known words"):
+        infer.infer(model_dir="m", condition="unknown", output=str(output))
+    assert output.read_text() == "earlier"
+
+
+def test_answers_outlive_what_breaks_them_off(predictor, tmp_path, capsys):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.write_text('{"condition": "a", "input": "x"}\n' * 3)
+    generate = predictor.generate
+
+    def broken(inputs, *args, **options):
+        if len(predictor.generated) == 2:
+            raise KeyboardInterrupt
+        return generate(inputs, *args, **options)
+
+    predictor.generate = broken
+    with pytest.raises(KeyboardInterrupt):
+        infer.infer(model_dir="m", input=str(source), output=str(output), batch_size=1)
+    assert not output.exists()
+    lines = (tmp_path / "out.partial").read_text().splitlines()
+    assert [json.loads(line)["output"] for line in lines] == ["a:x"] * 2
+    assert "2 of 3 answers are in" in capsys.readouterr().err

@@ -68,3 +68,9 @@ def test_tokens_of_a_later_stage_mean_the_same(tmp_path):
         models.check_same_vocabulary(tmp_path, "bytes")
     description.write(tmp_path / "m", described(vocabulary=None))
     models.check_same_vocabulary(tmp_path / "m", "bytes")
+
+
+def test_a_vocabulary_of_more_words_than_the_model_has_is_refused(tmp_path):
+    description.write(tmp_path, described())
+    with pytest.raises(ValueError, match="VOCAB_SIZE of at least 384 for .*'bytes'"):
+        models.load(tmp_path, vocabulary="bytes")

@@ -79,8 +79,9 @@ def _filled(config, value):
 
 
 def test_a_backbone_is_loaded_and_the_hypernetwork_is_new(params, backbone, saved):
-    merged, counts = load_initial(params, saved(backbone))
+    merged, paths = load_initial(params, saved(backbone))
     total, loaded = (len(jax.tree.leaves(tree)) for tree in (params, backbone))
+    counts = {kind: len(found) for kind, found in paths.items()}
     assert counts == {"loaded": loaded, "copied": 0, "new": total - loaded}
     for path, leaf in flatten_dict(merged, sep="/").items():
         new = path.startswith("hypernetwork/")
@@ -92,10 +93,14 @@ def test_a_copy_is_an_array_of_its_own(saved):
     own = {"a/w": jnp.zeros(3), "hypernetwork/w": jnp.zeros(3)}
     own["hypernetwork/new"] = jnp.zeros(2)
     directory = saved({"a": {"w": np.arange(3.0, dtype=np.float32)}})
-    merged, counts = load_initial(
+    merged, paths = load_initial(
         unflatten_dict(own, sep="/"), directory, {"hypernetwork/": "a/"}
     )
-    assert counts == {"loaded": 1, "copied": 1, "new": 1}
+    assert paths == {
+        "loaded": {"a/w"},
+        "copied": {"hypernetwork/w"},
+        "new": {"hypernetwork/new"},
+    }
     loaded, copied = merged["a"]["w"], merged["hypernetwork"]["w"]
     np.testing.assert_array_equal(copied, [0, 1, 2])
     loaded.delete()  # as where a step is given its buffers

@@ -9,6 +9,7 @@ import pytest
 from conftest import TINY, initial_params, random_batch, tiny_hint
 
 from hyperx import config
+from hyperx.methods.hint import Quirks
 from hyperx.methods.plain import Plain
 from hyperx.model import ModelConfig
 from hyperx.runs.state import Recipe, TrainState
@@ -36,9 +37,7 @@ def test_micro_batches_add_up_to_their_batch():
     batch, key = random_batch(groups=4), jax.random.key(1)
 
     def after(micro_batches):
-        step = make_step(
-            recipe, micro_batches=micro_batches, z_loss=0.01, dropout=False
-        )
+        step = make_step(recipe, micro_batches=micro_batches, z_loss=0.01)
         return jax.device_get(jax.jit(step)(state, batch, key))
 
     (whole, metrics), (parts, same) = after(1), after(2)
@@ -61,7 +60,7 @@ def test_micro_batches_add_up_to_their_batch():
 def test_groups_must_divide_into_micro_batches():
     recipe = Recipe(tiny_hint(), Momentum())
     state = jax.eval_shape(recipe.init, jax.random.key(0))
-    step = make_step(recipe, micro_batches=3, dropout=False)
+    step = make_step(recipe, micro_batches=3)
     with pytest.raises(ValueError, match="to divide the 4 groups.*got 3"):
         jax.eval_shape(step, state, random_batch(groups=4), jax.random.key(0))
 
@@ -72,7 +71,7 @@ def test_dropout_is_drawn_anew_at_every_step():
     batch = random_batch()
     del batch["condition_tokens"]
     state = first_state(recipe)
-    step = jax.jit(make_step(recipe, dropout=True))
+    step = jax.jit(make_step(recipe))
 
     def loss(number, seed):
         at = state.replace(step=np.int32(number))
@@ -80,3 +79,13 @@ def test_dropout_is_drawn_anew_at_every_step():
 
     assert loss(0, 1) == loss(0, 1)
     assert len({loss(0, 1), loss(1, 1), loss(0, 2)}) == 3
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_dropout_of_the_generator_is_its_own(rate):
+    """The published code drops there whatever the model's rate, which is 0 here."""
+    recipe = Recipe(tiny_hint(quirks=Quirks(generator_dropout=rate)), Momentum())
+    batch, state = random_batch(), first_state(recipe)
+    step = jax.jit(make_step(recipe))
+    losses = {float(step(state, batch, jax.random.key(n))[1]["loss"]) for n in (1, 2)}
+    assert len(losses) == (2 if rate else 1)

@@ -74,7 +74,9 @@ REFUSED = [
     ({"top_k": 0}, "top_k: expected"),
     ({"top_p": 1.5}, "top_p: expected"),
     ({"beams": 3}, "expected beams among [1, 2], got 3"),
-    ({"beams": 2, "temperature": 1}, "expected beams or a temperature, got both"),
+    ({"beams": 2, "temperature": 1}, "beam search or sampling, got beams and temp"),
+    ({"beams": 2, "top_k": 10}, "beam search or sampling, got beams and top_k"),
+    ({"length_penalty": 1}, "expected beams with a length_penalty, got beams=1"),
     ({"beams": 2, "stream": True}, "expected beams=1 with stream"),
     ({"returned": 2}, "expected at most 1 outputs of 1 beams, got returned=2"),
     ({"seed": -1}, "seed: expected"),
@@ -258,6 +260,29 @@ def test_a_batch_that_fails_fails_alone(client, served, monkeypatch, caplog):
     assert told(answer, 500)
 
 
+def test_a_condition_that_is_deleted_while_its_request_waits(
+    client, served, monkeypatch
+):
+    body = GOOD | {"condition": "held", "max_new_tokens": 16}
+    gate = slow(served, monkeypatch)
+    with futures.ThreadPoolExecutor(2) as pool:
+        running = pool.submit(client.post, "/v1/generate", json=GOOD)
+        while len(served.service._waiting) or not served.service._open:
+            time.sleep(0.01)
+        waiting = pool.submit(client.post, "/v1/generate", json=body)
+        while not len(served.service._waiting):
+            time.sleep(0.01)
+        tokens = served.service._reading.condition("held")
+        state_id = served.service.bank.state_id(tokens)
+        assert client.delete(f"/v1/states/{state_id}").status_code == 204
+        gate.set()
+        assert texts(running.result())
+        expected = served.model.generate(
+            ["abc"], served.model.adapt("held"), max_new_tokens=16
+        )
+        assert texts(waiting.result()) == expected
+
+
 def test_draining_answers_what_was_accepted_and_refuses_the_rest(monkeypatch):
     with serving(beams=(), max_batch=1) as served, served.client() as client:
         gate = slow(served, monkeypatch)
@@ -265,7 +290,7 @@ def test_draining_answers_what_was_accepted_and_refuses_the_rest(monkeypatch):
             accepted = [
                 pool.submit(client.post, "/v1/generate", json=GOOD) for _ in "abc"
             ]
-            while served.service._open < 3:
+            while len(served.service._open) < 3:
                 time.sleep(0.01)
             served.server.handle_exit(signal.SIGTERM, None)
             late = client.post("/v1/generate", json=GOOD)
@@ -277,6 +302,30 @@ def test_draining_answers_what_was_accepted_and_refuses_the_rest(monkeypatch):
             gate.set()
             answers = [texts(one.result()) for one in accepted]
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_second_signal_ends_at_once(monkeypatch):
+    with serving(beams=(), max_batch=1) as served, served.client() as client:
+        gate = slow(served, monkeypatch)
+        counts, held = [], served.model.advance
+        monkeypatch.setattr(
+            served.model, "advance", lambda *how: counts.append(how) or held(*how)
+        )
+        with futures.ThreadPoolExecutor(3) as pool:
+            body = GOOD | {"max_new_tokens": 16}
+            accepted = [
+                pool.submit(client.post, "/v1/generate", json=body) for _ in "abc"
+            ]
+            while len(served.service._open) < 3 or not counts:
+                time.sleep(0.01)
+            for _ in range(2):
+                served.server.handle_exit(signal.SIGTERM, None)
+            answers = [one.result() for one in accepted]
+        gate.set()
+    for answer in answers:
+        assert "got one that ends" in told(answer, 503)
+    assert len(counts) == 1
+    assert served.server.exit_code == 1
 
 
 def test_nobody_is_served_before_all_is_compiled(monkeypatch):

@@ -12,7 +12,8 @@ from letters_model import predictor
 from served import LETTERS, serving, texts
 
 from hyperx import model
-from hyperx.inference.decoding import Beam, Sample
+from hyperx.inference.bank import Bank
+from hyperx.inference.decoding import Beam, Greedy, Sample
 from hyperx.methods import hyperformer, plain
 
 
@@ -89,6 +90,27 @@ def test_sampling_and_beams_equal_the_predictors(served):
     how = dict(max_new_tokens=8, decoding=Beam(2, 1.0), returned=2)
     expected = served.model.generate(given, state, **how)
     assert texts(beams) == [text for own in expected for text in own]
+
+
+@pytest.mark.parametrize(
+    ("asked", "decoding"),
+    [
+        (dict(top_p=0.9), Sample(top_p=0.9)),
+        (dict(top_k=20), Sample(top_k=20)),
+        (dict(temperature=0), Greedy()),
+        (dict(beams=1, temperature=0, top_k=20), Greedy()),
+        (dict(beams=2), Beam(2)),
+    ],
+)
+def test_settings_mean_what_they_mean_elsewhere(served, asked, decoding):
+    given = ["abc", "de", "f", "ghi"]
+    body = dict(condition="swap", inputs=given, seed=3, max_new_tokens=8)
+    with served.client() as client:
+        answer = client.post("/v1/generate", json=body | asked)
+    expected = served.model.generate(
+        given, served.model.adapt("swap"), max_new_tokens=8, decoding=decoding, seed=3
+    )
+    assert texts(answer) == expected
 
 
 def test_score_equals_the_predictor(served):
@@ -247,3 +269,18 @@ def test_a_later_server_finds_states_again(tmp_path):
         assert numbers_of(client)["hyperx_bank_loaded_total"] == 1
     with pytest.raises(httpx.ConnectError):
         httpx.get(served.url)
+
+
+def test_a_start_leaves_the_states_on_disk_alone(tmp_path):
+    method = hyperformer.HyperFormer(tasks=("up", "down"))
+    own = predictor(model.ModelConfig(backbone=TINY, method=method))
+    bank = Bank(own, bytes=1 << 30, spill=tmp_path)
+    state_id = bank.put("up")
+    few = dict(beams=(), max_batch=1, max_inputs=1)
+    few |= dict(spill=str(tmp_path), spill_bytes=bank.statistics().spilled_bytes)
+    before = list(tmp_path.iterdir())
+    with serving(own, **few) as served, served.client() as client:
+        assert list(tmp_path.iterdir()) == before
+        body = {"state": state_id, "inputs": ["abc"], "max_new_tokens": 4}
+        expected = own.generate(["abc"], own.adapt("up"), max_new_tokens=4)
+        assert texts(client.post("/v1/generate", json=body)) == expected

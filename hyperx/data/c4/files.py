@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperx.data import folders
 from hyperx.data.c4 import splits
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def files(directory: str | os.PathLike[str] | None, split: str) -> list[pathlib.
             "expected the folder of C4, got neither `directory` nor C4_DIR; "
             f"{HOW_TO_GET}"
         )
-    root = pathlib.Path(directory).expanduser()
+    root = folders.local(directory)
     found = {path for pattern in PATTERNS for path in root.glob(pattern)}
     chosen = [p for p in found if ("validation" in p.name) == (split == "validation")]
     if not chosen:

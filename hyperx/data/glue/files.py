@@ -13,7 +13,7 @@ import functools
 import os
 import pathlib
 
-from hyperx.data import records
+from hyperx.data import folders, records
 from hyperx.data.glue import hub
 from hyperx.data.glue import records as glue_records
 
@@ -71,7 +71,7 @@ def files(
             "expected the folder of GLUE and SuperGLUE, got neither `directory` nor "
             f"GLUE_DIR; {glue_records.HOW_TO_GET}"
         )
-    root = pathlib.Path(directory).expanduser()
+    root = folders.local(directory)
     folder = root / data_set.benchmark / (data_set.folder or data_set.name)
     for pattern in (f"{split}.jsonl", f"{split}.parquet", f"{split}-*.parquet"):
         found = sorted(folder.glob(pattern))

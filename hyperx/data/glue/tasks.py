@@ -108,6 +108,7 @@ class Family:
                 postprocess, labels=self.form.labels(member.data_set)
             ),
             metric_fns=[member.metric],
+            shuffle_buffer_size=sources.SHUFFLE_BUFFER,
         )
 
     def _read(self, member: Member, split: str) -> sources.MakeRows:

@@ -19,7 +19,7 @@ import dataclasses
 import os
 import pathlib
 
-from hyperx.data import records
+from hyperx.data import folders, records
 
 # Those published (Min et al. 2022, table 1, and the repository). Others may exist: a
 # folder has what is in its `config`.
@@ -79,7 +79,7 @@ def root(directory: str | os.PathLike[str] | None) -> pathlib.Path:
             "expected the folder of MetaICL, got neither `directory` nor METAICL_DIR; "
             f"{HOW_TO_GET}"
         )
-    path = pathlib.Path(directory).expanduser()
+    path = folders.local(directory)
     if not any((path / "config").glob("*.json")):
         raise _missing("the settings of MetaICL", path / "config" / "*.json")
     return path

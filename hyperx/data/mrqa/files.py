@@ -19,7 +19,7 @@ import os
 import pathlib
 from typing import Any
 
-from hyperx.data import records
+from hyperx.data import folders, records
 
 IN_DOMAIN = (
     "SQuAD",
@@ -128,7 +128,7 @@ def files(
             f"expected the folder of MRQA, got neither `directory` nor MRQA_DIR; "
             f"{HOW_TO_GET}"
         )
-    root = pathlib.Path(directory).expanduser()
+    root = folders.local(directory)
     # The official script names the file of DuoRC.ParaphraseRC DuoRC.
     for name in dict.fromkeys((subset, subset.partition(".")[0])):
         path = root / FOLDERS[split] / f"{name}.jsonl.gz"

@@ -1,8 +1,8 @@
 """P3 where it lies: a folder, the Hugging Face hub, or what TFDS has prepared."""
 
 import os
-import pathlib
 
+from hyperx.data import folders
 from hyperx.data.p3 import files, hub
 
 
@@ -31,6 +31,6 @@ def open_directory(directory: str | os.PathLike[str] | None = None) -> files.Fol
 
         folder = str(directory).removeprefix(files.PREPARED)
         return files.Folder(str(directory), *prepared.files(folder))
-    root = pathlib.Path(directory).expanduser()
+    root = folders.local(directory)
     names = [path.relative_to(root).as_posix() for path in root.glob("*/*.parquet")]
     return files.Folder(str(root), names, root.joinpath)

@@ -1,13 +1,12 @@
 """P3 as TensorFlow Datasets keeps it: configurations that were prepared before."""
 
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hyperx.data import records
+from hyperx.data import folders, records
 from hyperx.data.p3 import files as p3
 
 _INFO = "dataset_info.json"
@@ -30,7 +29,7 @@ def files(
       ValueError: two data sets have the same name.
     """
     builders: dict[str, tfds.core.DatasetBuilder] = {}
-    for path in sorted(pathlib.Path(directory).expanduser().rglob(_INFO)):
+    for path in sorted(folders.local(directory).rglob(_INFO)):
         builder = tfds.builder_from_directory(path.parent)
         name = builder.info.config_name or builder.name
         if name in builders:

@@ -22,6 +22,7 @@ import jinja2
 import yaml
 from jinja2 import meta, sandbox
 
+from hyperx.data import folders
 from hyperx.data.p3 import lists as p3_lists
 
 SEPARATOR = "|||"
@@ -108,7 +109,7 @@ def read_folder(directory: str | os.PathLike[str]) -> Mapping[str, Template]:
       FileNotFoundError: there are none.
       MalformedTemplate: of `read_file`.
     """
-    paths = sorted(pathlib.Path(directory).expanduser().rglob("templates.yaml"))
+    paths = sorted(folders.local(directory).rglob("templates.yaml"))
     if not paths:
         raise FileNotFoundError(
             f"expected <data set>[/<subset>]/templates.yaml in {directory}, found none;"

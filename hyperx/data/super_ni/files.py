@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from hyperx.data import folders
 from hyperx.data.super_ni import records
 
 _TYPES = {str: "a string", list: "a list", dict: "an object"}
@@ -152,7 +153,7 @@ def _root(directory: str | os.PathLike[str] | None) -> pathlib.Path:
             "expected the folder of Super-NaturalInstructions, got neither `directory` "
             f"nor SUPER_NI_DIR; {records.HOW_TO_GET}"
         )
-    root = pathlib.Path(directory).expanduser()
+    root = folders.local(directory)
     if not root.is_dir():
         raise _missing("Super-NaturalInstructions", root)
     return root

@@ -115,7 +115,8 @@ class _Stack(nn.Module):
 class _Learned(_Stack):
     """Share and Sep: the local networks are parameters.
 
-    NOTE: they start by fan-in; hyper-prompts then start as large as those of Global.
+    NOTE: they start by fan-in; at T5 base, hyper-prompts then start as large as those
+    of Global.
     """
 
     @nn.compact

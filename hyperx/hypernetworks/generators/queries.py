@@ -26,7 +26,7 @@ from hyperx.backbone.layers import boxed
 from hyperx.config import T5Config
 from hyperx.emission import Emission
 from hyperx.hypernetworks.conditioning import Conditioning
-from hyperx.ops import activations, attention
+from hyperx.ops import attention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,6 @@ class QueryGeneratorConfig:
         rank: of low-rank updates of attention projections (N); 0 for none.
         projections: which projections of every attention receive them.
         head_width: hidden width of the heads; D if None.
-        head_activation: inside the heads.
-        adapter_activation: inside the generated adapters.
         query_stddev: of the initial query bank; ``D ** -0.5`` if None.
         residual: add each query to what it found, and normalise.
         dropout_rate: on the heads' hidden layer.
@@ -56,8 +54,6 @@ class QueryGeneratorConfig:
     rank: int = 0
     projections: tuple[str, ...] = ("query", "value")
     head_width: int | None = None
-    head_activation: str = "gelu"
-    adapter_activation: str = "gelu"
     query_stddev: float | None = 1.0
     residual: bool = True
     dropout_rate: float = 0.0
@@ -136,14 +132,13 @@ class QueryGenerator(nn.Module):
 
     def __call__(self, code: Encoded) -> Conditioning:
         """Emissions of encoder and decoder for a code ``[G, I, D]``."""
-        backbone = self.config.backbone
-        shape = (*code.mask.shape, backbone.num_heads, backbone.head_dim)
         shared = {
             "query": self.attention["query"],
             "out": self.attention["out"],
-            # The condition's keys and values are the same for every layer's queries.
-            "key": _project(code.hidden, self.attention["key"]).reshape(shape),
-            "value": _project(code.hidden, self.attention["value"]).reshape(shape),
+            # The condition's keys and values are the same for every layer's queries,
+            # whose gradients add up in float32.
+            "key": self._seen("key", code),
+            "value": self._seen("value", code),
             "mask": code.mask,
             "heads": self.heads,
         }
@@ -155,6 +150,14 @@ class QueryGenerator(nn.Module):
             )
         )
         return Conditioning(encoder, decoder)
+
+    def _seen(self, side: str, code: Encoded) -> jax.Array:
+        """The condition's keys or values ``[G, I, H, K]``."""
+        backbone = self.config.backbone
+        projected = _project(code.hidden, self.attention[side]).astype(jnp.float32)
+        return projected.reshape(
+            *code.mask.shape, backbone.num_heads, backbone.head_dim
+        )
 
     def _bank(self, stack: str, layers: int, attentions: int) -> dict[str, jax.Array]:
         """Learned queries ``[L, C, D]`` of each kind."""
@@ -210,9 +213,11 @@ class _Emit:
         # Whole over C, which is cut into kinds: else the cuts move it between devices.
         found = sharding.constrain(found, (axes.GROUPS, axes.QUERIES, axes.EMBED))
         vectors, start = {}, 0
-        for kind, bank in queries.items():
+        for number, (kind, bank) in enumerate(queries.items()):
             units = found[:, start : start + bank.shape[0]]
-            vectors[kind] = self._write(shared["heads"][kind], units, layer)
+            key = layer.get("dropout")
+            key = None if key is None else jax.random.fold_in(key, number)
+            vectors[kind] = self._write(shared["heads"][kind], units, key)
             start += bank.shape[0]
         return adaptation.constrain(self._parts(vectors))
 
@@ -222,7 +227,8 @@ class _Emit:
         queries = queries.astype(backbone.dtype)[None]
         query = _project(queries, shared["query"])
         query = query.reshape(1, 1, -1, backbone.num_heads, backbone.head_dim)
-        condition = attention.Segment(shared["key"], shared["value"], shared["mask"])
+        key, value = (shared[name].astype(query.dtype) for name in ("key", "value"))
+        condition = attention.Segment(key, value, shared["mask"])
         found = attention.attend(query, (condition,))[:, 0]
         found = _project(found.reshape(*found.shape[:2], -1), shared["out"])
         if not self.config.residual:
@@ -232,16 +238,16 @@ class _Emit:
         return found * jax.lax.rsqrt(square + backbone.norm_epsilon).astype(found.dtype)
 
     def _write(
-        self, head: dict[str, jax.Array], units: jax.Array, layer: dict[str, Any]
+        self, head: dict[str, jax.Array], units: jax.Array, key: jax.Array | None
     ) -> jax.Array:
         """One kind's vectors ``[G, C, width]`` from ``[G, C, D]``."""
         hidden = _project(units, head["wi"])
-        hidden = activations.get(self.config.head_activation)(hidden)
-        if "dropout" in layer:
+        hidden = nn.gelu(hidden)
+        if key is not None:
             # One mask for all vectors of a kind, as in the reference implementation.
             keep = 1.0 - self.config.dropout_rate
             shape = (hidden.shape[0], 1, hidden.shape[2])
-            mask = jax.random.bernoulli(layer["dropout"], keep, shape)
+            mask = jax.random.bernoulli(key, keep, shape)
             hidden = jnp.where(mask, hidden / keep, 0.0)
         vectors = _project(hidden, head["wo"]) * self.config.backbone.embed_dim**-0.5
         return sharding.constrain(vectors, (axes.GROUPS, axes.QUERIES, None))
@@ -291,7 +297,6 @@ class _Emit:
             up=vectors["adapter_up"][:, :size],
             down_bias=vectors["adapter_down_bias"][:, 0],
             up_bias=vectors["adapter_up_bias"][:, 0],
-            activation=self.config.adapter_activation,
         )
 
 

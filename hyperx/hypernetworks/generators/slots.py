@@ -63,9 +63,12 @@ class PrefixHeads(nn.Module):
         return Conditioning(**emissions)
 
     def _hidden(self, name: str, slots: jax.Array) -> jax.Array:
-        """The first layer of a head, of ``[G, P, D]``; the same for all layers."""
+        """The first layer of a head, of ``[G, P, D]``; the same for all layers.
+
+        In float32: its gradients, of all layers, add up in its own dtype.
+        """
         kernel = _kernel(self, name, self.config.embed_dim, axes.EMBED_OUT)
-        return nn.gelu(_project(slots, kernel))
+        return nn.gelu(_project(slots, kernel)).astype(jnp.float32)
 
     def _kernel(self, name: str, stack: str) -> jax.Array:
         """The second layer of a head, ``[L, D, H * K]``."""
@@ -109,6 +112,7 @@ class _EmitPrefix:
     ) -> Prefix:
         """One prefix, of hidden units ``[G, P, D]`` and kernels ``[D, H * K]``."""
         heads = (self.config.num_heads, self.config.head_dim)
+        hidden = {side: x.astype(self.config.dtype) for side, x in hidden.items()}
         sides = (_project(hidden["key"], key), _project(hidden["value"], value))
         key, value = (x.reshape(*x.shape[:2], *heads) for x in sides)
         if gate is not None:  # the same for all conditions

@@ -51,7 +51,9 @@ class PrefixNetwork(nn.Module):
             embedding = jnp.take(embedding, numbers, axis=0)
         hidden = jnp.tanh(jnp.einsum("GPD,Do->GPo", embedding, kernel.astype(dtype)))
         emit = _Emit(self.config, self.stack)
-        return Emission.of(emit, shared=hidden, layers=self._kernels())
+        # In float32: its gradients, of all layers, add up in its own dtype.
+        shared = hidden.astype(jnp.float32)
+        return Emission.of(emit, shared=shared, layers=self._kernels())
 
     def _kernels(self) -> dict[str, jax.Array]:
         """The second layer's kernels ``[L, hidden, H * K]`` by site and side."""
@@ -77,6 +79,7 @@ class _Emit:
         self, hidden: jax.Array, kernels: dict[str, jax.Array]
     ) -> LayerAdaptation:
         heads = (self.config.num_heads, self.config.head_dim)
+        hidden = hidden.astype(self.config.dtype)
 
         def side(name: str) -> jax.Array:
             kernel = kernels[name].astype(hidden.dtype)

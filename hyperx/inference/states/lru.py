@@ -42,17 +42,21 @@ class Lru(Generic[Value]):
         Raises:
             ValueError: if it alone exceeds the budget.
         """
-        if self.budget is not None and nbytes > self.budget:
-            raise ValueError(
-                f"expected a state within a budget of {self.budget} bytes, got one of "
-                f"{nbytes}"
-            )
+        self.check(nbytes)
         left = [self.pop(key)] if key in self else []
         self._values[key] = value, nbytes
         self.nbytes += nbytes
         while self.budget is not None and self.nbytes > self.budget:
             left.append(self.pop(next(iter(self._values))))
         return left
+
+    def check(self, nbytes: int) -> None:
+        """Raises ValueError for a value that alone exceeds the budget."""
+        if self.budget is not None and nbytes > self.budget:
+            raise ValueError(
+                f"expected a state within a budget of {self.budget} bytes, got one of "
+                f"{nbytes}"
+            )
 
     def pop(self, key: str) -> Value | None:
         """Takes a value out; None if there was none."""

@@ -51,6 +51,8 @@ class Evaluator(Protocol):
 
     def settings(self, task: str, control: str) -> dict[str, Any]: ...
 
+    def first_row(self, task: str) -> str: ...
+
 
 def steps_of(model_dir: str | os.PathLike[str], which: str | int | None) -> list[int]:
     """The checkpoints that are meant.
@@ -106,6 +108,7 @@ class Job:
         self._model = description.read(self.model_dir)["model"]
         self.method = ModelConfig.from_json(self._model).method
         self._store = Store(self.model_dir / models.CHECKPOINTS)
+        self._first_row = functools.cache(self._read_first_row)
         self._digest = functools.cache(lambda step: self._store.checkpoint(step).digest)
         self._kept = Kept(self.folder, self.evaluator.split)
         self._compiled: Predictor | None = None
@@ -204,8 +207,16 @@ class Job:
             "step": unit.step,
             "model": self._model,
             "checkpoint": self._digest(unit.step),
+            "first_row": self._first_row(unit.task),
             "hyperx": hyperx.__version__,
         }
+
+    def _read_first_row(self, task: str) -> str | None:
+        """None if it cannot be read, which is reported where the task is tried."""
+        try:
+            return self.evaluator.first_row(task)
+        except Exception:
+            return None
 
     def _read(self, units: Iterable[Unit]) -> dict[Unit, Finding | None]:
         """The findings of earlier jobs, as the first process sees them."""

@@ -79,7 +79,6 @@ class Training:
             self.recipe,
             micro_batches=self.micro_batches,
             z_loss=self.z_loss,
-            dropout=self.recipe.config.backbone.dropout_rate > 0,
             objectives=self.objectives,
         )
         arguments = (state, batch, key, teachers)
