@@ -24,7 +24,7 @@ from typing import Any
 
 import seqio
 
-from hyperx.data import averages, metrics, ranking, sources, vocabularies
+from hyperx.data import averages, metrics, ranking, vocabularies
 from hyperx.data.p3 import directories
 from hyperx.data.p3 import files as p3
 from hyperx.data.p3 import formats as p3_format
@@ -172,7 +172,6 @@ def _add(prefix: str, configuration: str, prompts: p3_source.Prompts) -> str:
         },
         postprocess_fn=ranking.postprocess if is_ranked else metrics.postprocess,
         metric_fns=[ranking.accuracy if is_ranked else metrics.generation],
-        shuffle_buffer_size=sources.SHUFFLE_BUFFER,
     )
     return name
 

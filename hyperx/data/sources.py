@@ -11,8 +11,8 @@ TEXT = tf.TensorSpec([], tf.string)
 TEXTS = tf.TensorSpec([None], tf.string)
 NUMBER = tf.TensorSpec([], tf.int32)
 
-# For tasks: a draw of examples to evaluate on is among so many; seqio's 1,000 would be
-# the first articles of a set. Training here arranges rows by itself.
+# For tasks that are few: a draw of examples to evaluate on is among so many; seqio's
+# 1,000 would be the first articles of a set. Training here arranges rows by itself.
 SHUFFLE_BUFFER = 100_000
 
 # Makes the rows of a split anew: one dictionary each, by column.
