@@ -58,7 +58,7 @@ class TokenPredictor:
         """Whether the model's hypernetwork reads conditions."""
         return self.config.method.reads in ("condition", "task")
 
-    @property
+    @functools.cached_property
     def _rows_are_conditions(self) -> bool:
         """Whether every input has weights of its own, and is a group in the model."""
         hypernetwork = self.config.method.hypernetwork(self.config.backbone)
@@ -204,8 +204,8 @@ class TokenPredictor:
         given, rows, _ = tokens.shape
         parts = sharding.group_parts(self.mesh)
         groups, size = buckets.groups(given, parts), buckets.size(rows)
-        if self._rows_are_conditions and groups == 1:
-            size = buckets.groups(max(rows, 2), parts)
+        if parts > 1 and groups == 1 and self._rows_are_conditions:
+            size = parts * buckets.size(-(-rows // parts))  # What devices share.
         tokens = buckets.filled(tokens, (groups, size))
         if state.groups not in (1, given, groups):
             raise ValueError(
