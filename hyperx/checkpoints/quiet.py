@@ -58,11 +58,11 @@ def _says_nothing(error: BaseException) -> bool:
 def failure() -> Iterator[list[str]]:
     """Runs its body in silence; yields a list that receives what was wrong.
 
-    Raises:
-        Exception: if nothing was, but memory or access was missing.
-
     When reading fails, Orbax's abandoned tasks go on complaining, through warnings,
     logs and hooks, until they are collected.
+
+    Raises:
+        Exception: what came first, if memory or access was missing.
     """
     received: list[str] = []
     hooks, level = (sys.unraisablehook, sys.excepthook), logging.root.manager.disable

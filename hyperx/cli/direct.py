@@ -92,9 +92,7 @@ def add_export(commands: flags.Commands) -> None:
         "folders are called checkpoint_<step>. Of a state: peft, onto the backbone of "
         "a model exported with --to=hf; hf, merged into a T5; json, anybody",
     )
-    parser.add_argument(
-        "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
-    )
+    flags.add_step(parser)
     parser.add_argument(
         "--dtype",
         choices=["float32", "bfloat16"],

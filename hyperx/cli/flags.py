@@ -123,6 +123,18 @@ def job(
     return distributed.job(args.distributed, **given, orderly=orderly)
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
+    )
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vocabulary", metavar="NAME", help="in place of the one the model names"
+    )
+
+
 def add_paths(parser: argparse.ArgumentParser, **flags: str) -> None:
     """Adds required paths, each given as its placeholder, a colon and its help."""
     for name, text in flags.items():

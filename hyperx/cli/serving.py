@@ -33,20 +33,12 @@ def add_serve(commands: flags.Commands) -> None:
         "hyperx serve --model_dir=out --spill=states",
     )
     flags.add_paths(parser, model_dir="DIR: of a trained model")
-    _add_model(parser)
+    flags.add_step(parser)
+    flags.add_vocabulary(parser)
     _add_access(parser.add_argument_group("access"))
     _add_limits(parser.add_argument_group("limits"))
     _add_states(parser.add_argument_group("task states"))
     _add_compiled(parser.add_argument_group("what is compiled before requests come"))
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
-    )
-    parser.add_argument(
-        "--vocabulary", metavar="NAME", help="in place of the one the model names"
-    )
 
 
 def _add_access(group: argparse._ArgumentGroup) -> None:

@@ -1,6 +1,7 @@
 """Commands that use a trained model; flags are all that they read."""
 
 import argparse
+import importlib
 
 from hyperx.cli import flags
 
@@ -20,12 +21,8 @@ _DECODING = {
 
 def add_infer(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> int:
-        from hyperx.data import startup
-
-        startup.prepare_tensorflow()
-        from hyperx.runs import infer
-
-        return 1 if infer.infer(**flags.given(args)) else 0
+        malformed = _call("infer", args)
+        return 1 if malformed else 0
 
     parser = flags.add(
         commands,
@@ -35,12 +32,8 @@ def add_infer(commands: flags.Commands) -> None:
         "echo 'some input' | hyperx infer --model_dir=out --condition='Reverse it.'",
     )
     flags.add_paths(parser, model_dir="DIR: of a trained or imported model")
-    _add_step(parser)
-    parser.add_argument(
-        "--vocabulary",
-        metavar="NAME",
-        help="bytes, or the path of a SentencePiece model (default: the model's own)",
-    )
+    flags.add_step(parser)
+    flags.add_vocabulary(parser)
     parser.add_argument(
         "--input",
         default="-",
@@ -71,12 +64,7 @@ def add_infer(commands: flags.Commands) -> None:
 
 def add_adapt(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> None:
-        from hyperx.data import startup
-
-        startup.prepare_tensorflow()
-        from hyperx.runs import adapt
-
-        adapt.adapt(**flags.given(args))
+        _call("adapt", args)
 
     parser = flags.add(
         commands,
@@ -88,7 +76,7 @@ def add_adapt(commands: flags.Commands) -> None:
     flags.add_paths(
         parser, model_dir="DIR: of a trained model", output="FILE: to write"
     )
-    _add_step(parser)
+    flags.add_step(parser)
     parser.add_argument(
         "--condition",
         action="append",
@@ -100,12 +88,7 @@ def add_adapt(commands: flags.Commands) -> None:
 
 def add_tune(commands: flags.Commands) -> None:
     def run(args: argparse.Namespace) -> None:
-        from hyperx.data import startup
-
-        startup.prepare_tensorflow()
-        from hyperx.runs import tune
-
-        tune.tune(**flags.given(args))
+        _call("tune", args)
 
     parser = flags.add(
         commands,
@@ -122,7 +105,7 @@ def add_tune(commands: flags.Commands) -> None:
         data='FILE: JSON lines with "input" and "output"',
         output="FILE: the tuned state, the best that was measured",
     )
-    _add_step(parser)
+    flags.add_step(parser)
     parser.add_argument(
         "--validation",
         metavar="FILE",
@@ -157,7 +140,10 @@ def add_tune(commands: flags.Commands) -> None:
         parser.add_argument(flag, type=kind, metavar="N", help=text)
 
 
-def _add_step(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--step", type=int, metavar="N", help="of the checkpoint (default: the newest)"
-    )
+def _call(name: str, args: argparse.Namespace) -> object:
+    """Calls the run of that name with the flags that are given."""
+    from hyperx.data import startup
+
+    startup.prepare_tensorflow()
+    module = importlib.import_module(f"hyperx.runs.{name}")
+    return getattr(module, name)(**flags.given(args))

@@ -16,8 +16,6 @@ from hyperx.hypernetworks.generators.queries import QueryGenerator, QueryGenerat
 from hyperx.hypernetworks.hypernetwork import Hypernetwork
 from hyperx.methods.method import Method, Reads
 
-_T5 = "encoder/"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quirks:
@@ -75,7 +73,8 @@ class Hint(Method):
     @property
     def copies(self) -> Mapping[str, str]:
         """An encoder of its own starts as the backbone's."""
-        return {} if self.tied_encoder else {"hypernetwork/conditioner/encoder/": _T5}
+        own = {"hypernetwork/conditioner/encoder/": "encoder/"}
+        return {} if self.tied_encoder else own
 
     def hypernetwork(self, backbone: T5Config) -> Hypernetwork:
         """The hyperencoder, the query generator and fusion."""

@@ -1,12 +1,11 @@
 """Adapting: a condition in, a file with the generated weights out."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 import jax
 
-from hyperx.runs import models
+from hyperx.runs import exchange, models
 from hyperx.task_state import TaskState
 
 
@@ -51,8 +50,6 @@ def check_folder(output: str | os.PathLike[str]) -> None:
         FileNotFoundError: if its folder does not exist.
         ValueError: if it is an address: files are written to disks only.
     """
-    if "://" in os.fspath(output):
-        raise ValueError(f"expected a folder on a disk, got {output}")
-    folder = pathlib.Path(output).absolute().parent
+    folder = exchange.on_disk(output).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"expected a folder for the output, got {folder}")

@@ -15,6 +15,19 @@ import tqdm
 VOCABULARY = "spiece.model"
 
 
+def on_disk(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The absolute path of what will be written.
+
+    Raises:
+        ValueError: if it is an address.
+    """
+    if "://" in os.fspath(path):
+        raise ValueError(
+            f"expected a folder on a disk, got {path}: write to one and copy it there"
+        )
+    return pathlib.Path(os.path.abspath(path))
+
+
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields where to write a folder, which is `path` once its body is through.
@@ -29,11 +42,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         FileExistsError: if `path` is anything but an empty folder.
         ValueError: if it is an address: only on a disk do folders appear whole.
     """
-    if "://" in os.fspath(path):
-        raise ValueError(
-            f"expected a folder on a disk, got {path}: write to one and copy it there"
-        )
-    path = pathlib.Path(os.path.abspath(path))
+    path = on_disk(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"expected a new or empty directory, got {path}")
     partial = path.with_name(f".{path.name}.partial")
